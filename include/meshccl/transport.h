@@ -1,0 +1,129 @@
+/* The table of a transport: moves messages between pairs of ranks, in order, and nothing more.
+ *
+ * A message is a header of MESHCCL_HEADER_BYTES that the transport never reads, and 0..maxPayload bytes of payload.
+ * Credits, lanes, slots and staging are the executor's: it never has more in flight than the receiver has places for, so
+ * an arrival is always taken. Per endpoint messages arrive once, whole and in the order sent.
+ *
+ * Threads: all slots of one context are called by one thread at a time (any thread). Callbacks run inside progress() or
+ * send() of the same context, never elsewhere; a callback may call send(), never progress() or close().
+ * No slot may block on a peer. A slot that returns an error has reported the exact cause with host->fail once. */
+#ifndef MESHCCL_TRANSPORT_H
+#define MESHCCL_TRANSPORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "meshccl/result.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MESHCCL_TRANSPORT_ABI 1
+#define MESHCCL_HEADER_BYTES 32
+#define MESHCCL_ADDRESS_BYTES 256
+#define MESHCCL_KEY_BYTES 64
+#define MESHCCL_MAX_PIECES 16
+
+typedef struct {
+  const void* base;
+  size_t bytes;
+} meshcclPiece_t; /* a stretch of memory to send */
+
+typedef struct {
+  void* base;
+  size_t bytes;
+} meshcclPlace_t; /* a stretch of memory to receive into */
+
+/* Memory that other processes can map: made by meshcclMemAlloc or for the executor's staging. */
+typedef struct {
+  uint64_t id;   /* unique in the process for ever, never 0 */
+  int fd;        /* memfd, sealed against shrinking; owned by the host */
+  void* base;
+  size_t bytes;
+} meshcclMemory_t;
+
+enum {
+  MESHCCL_CAN_MAP = 1,       /* map() works towards this peer */
+  MESHCCL_CAN_GET = 2,       /* get() works towards this peer */
+  MESHCCL_SAME_PROCESS = 4   /* the peer's addresses are valid here */
+};
+
+/* What a transport can do towards one peer. Latency and bandwidth are estimates for the choice among transports. */
+typedef struct {
+  uint64_t lat_ns;
+  uint64_t bw_Bps;
+  size_t maxPayload;  /* largest payload of one message, at least 4096 */
+  int maxPieces;      /* most pieces per send, 1..MESHCCL_MAX_PIECES */
+  uint32_t flags;
+} meshcclTransportFigures_t;
+
+/* Services and callbacks that the host (executor or test) hands to a transport. `self` goes first everywhere. */
+typedef struct {
+  uint32_t abi, size;
+  void* self;
+  int rank, nranks;    /* of the communicator, for messages */
+  void (*log)(void* self, int level, const char* text);                      /* 1 error .. 4 trace */
+  meshcclResult_t (*fail)(void* self, meshcclResult_t result, const char* text); /* records the cause, returns result */
+  const char* (*parameter)(void* self, const char* name);                    /* value of MESHCCL_<name>, NULL if unset */
+
+  /* A message from `peer` (the tag given to connect) has arrived. When data is not NULL the whole payload stands there
+   * until the callback returns, and the host takes it; otherwise the host fills places[0..*nplaces) (capacity
+   * MESHCCL_MAX_PIECES) that together hold `bytes`, sets *token, and the transport calls received() when they are full.
+   * With bytes == 0, data may be NULL and nothing follows. An error means the host is in a failed state: drop the
+   * message. */
+  meshcclResult_t (*arrive)(void* self, void* peer, const void* header, size_t bytes, const void* data,
+                            meshcclPlace_t* places, int* nplaces, void** token);
+  void (*received)(void* self, void* token, meshcclResult_t result);
+  /* The send that returned InProgress is over; its memory is the caller's again. */
+  void (*sent)(void* self, void* token, meshcclResult_t result);
+  /* The endpoint cannot be used any more. Called at most once per endpoint. */
+  void (*broken)(void* self, void* peer, meshcclResult_t result, const char* why);
+} meshcclTransportHost_t;
+
+typedef struct {
+  uint32_t abi, size;
+  const char* name;
+
+  /* ---- required ---- */
+  /* Make a context for one rank of one communicator. `host` outlives it. NotSupported: the machine lacks something. */
+  meshcclResult_t (*open)(const meshcclTransportHost_t* host, void** ctx);
+  /* Free the context; all endpoints are disconnected before. */
+  void (*close)(void* ctx);
+  /* Write where peers reach this context; *bytes is MESHCCL_ADDRESS_BYTES on entry, the used length on return. */
+  meshcclResult_t (*address)(void* ctx, void* address, size_t* bytes);
+  /* Success and figures when a peer with this address can be reached, else NotSupported (not logged). Never blocks. */
+  meshcclResult_t (*reach)(void* ctx, const void* address, size_t bytes, meshcclTransportFigures_t* figures);
+  /* Make an endpoint. Both sides call connect with the other's address, in any order; sends before the other side is
+   * there are kept or answered with Busy. `peer` is handed to the callbacks. Never blocks. */
+  meshcclResult_t (*connect)(void* ctx, void* peer, int peerRank, const void* address, size_t bytes, void** ep);
+  /* Give the endpoint back. Messages already accepted are delivered if the peer still listens; callbacks for it stop. */
+  void (*disconnect)(void* ep);
+  /* Send header and pieces. Success: taken, the memory is free again, no callback. InProgress: memory in use until
+   * sent(token). Busy: nothing was taken, try again after progress. */
+  meshcclResult_t (*send)(void* ep, const void* header, const meshcclPiece_t* pieces, int npieces, void* token);
+  /* Do what can be done now; returns the number of events handled (0: idle). */
+  int (*progress)(void* ctx);
+  /* How to sleep: *fd becomes readable when progress() may find work (valid until close), or *fd = -1 and progress()
+   * wants to be called every *poll_us. Before sleeping on fd the caller calls arm(). */
+  meshcclResult_t (*waitHandle)(void* ctx, int* fd, uint32_t* poll_us);
+  /* Success: nothing is pending, fd will wake. Busy: call progress() first. */
+  meshcclResult_t (*arm)(void* ctx);
+
+  /* ---- optional: NULL slots are filled with stubs that return NotSupported ---- */
+  /* Describe own memory for peers: MESHCCL_KEY_BYTES into key. */
+  meshcclResult_t (*memoryKey)(void* ctx, const meshcclMemory_t* memory, void* key);
+  /* Map a peer's memory, readable (writable where the peer's seals allow). Unmap with the same base. */
+  meshcclResult_t (*map)(void* ep, const void* key, void** base);
+  void (*unmap)(void* ep, const void* key, void* base);
+  /* Read a peer's memory at its own address into local memory. Success, InProgress (sent(token) follows) or error. */
+  meshcclResult_t (*get)(void* ep, uint64_t remote, void* local, size_t bytes, void* token);
+} meshcclTransport_t;
+
+/* A plugin exports one function of this type under the name meshcclTransportPlugin. */
+typedef const meshcclTransport_t* (*meshcclTransportPlugin_t)(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

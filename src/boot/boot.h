@@ -1,0 +1,84 @@
+/* How ranks find each other, and the control tree that lives as long as the communicator.
+ *
+ * The tree: rank r's parent is (r-1)/16, so routes are arithmetic and no rank holds more than 17 connections or a table
+ * of all ranks. A joining rank knows the meeting point (the root) and descends. On one host the connections are abstract
+ * unix sockets whose peers must belong to the same user (SO_PEERCRED) and prove that they know the id's secret.
+ * Death of a rank (socket closed without a goodbye, pidfd) floods along the tree within milliseconds.
+ *
+ * Threads: one sleeping thread per process serves all trees of the process (unless `threadless`, where the owner calls
+ * mci_boot_progress). All functions here may be called from any thread. */
+#ifndef MCI_BOOT_H
+#define MCI_BOOT_H
+
+#include <stdatomic.h>
+
+#include "base/base.h"
+
+#define MCI_ID_BYTES 128
+#define MCI_BOOT_MESSAGE_MAX 4096
+
+typedef struct mci_boot mci_boot;
+typedef struct {
+  char bytes[MCI_ID_BYTES];
+} mci_id;
+
+/* ---- ids (id.c) ---- */
+meshcclResult_t mci_id_create(mci_id* out);                                     /* random name and secret (libsodium) */
+void mci_id_derive(const mci_id* parent, uint64_t a, uint64_t b, mci_id* out);  /* the same on every rank: for split */
+/* From a text known to all ranks of a job, such as "master:port" or a job id, and the secret of MESHCCL_SECRET(_FILE) */
+meshcclResult_t mci_id_from_text(const char* text, mci_id* out);
+meshcclResult_t mci_id_check(const mci_id* id); /* InvalidArgument when it was not made by this library */
+void mci_id_print(const mci_id* id, mci_str* out);                    /* hexadecimal, for the launcher's environment */
+meshcclResult_t mci_id_parse(const char* text, mci_id* out);
+
+/* ---- environment (env.c) ---- */
+typedef struct {
+  int rank, nranks, local_rank, local_size;
+  const char* source; /* "meshccl run", "torchrun", "Open MPI", "PMI", "Slurm" or "none" */
+  mci_id id;
+} mci_boot_env;
+/* InvalidUsage when variables contradict each other or are incomplete; names them. */
+meshcclResult_t mci_boot_env_read(mci_boot_env* out);
+
+/* ---- the tree (join.c, tree.c) ---- */
+typedef struct {
+  int rank, nranks;
+  const char* agree;     /* lines "NAME=value\n" that must be equal on all ranks; a difference is an InvalidUsage that
+                            names the line and the two ranks, on every rank */
+  uint64_t timeout_ns;
+  bool threadless;
+  const char* name;      /* for messages */
+} mci_boot_options;
+
+/* Blocks until all ranks have joined (every rank then knows that everybody is there). Errors as meshcclCommInitRank. */
+meshcclResult_t mci_boot_join(const mci_id* id, const mci_boot_options* options, mci_boot** out);
+/* Says goodbye (peers do not take it for a death) and frees. NULL allowed. Does not wait for other ranks. */
+void mci_boot_leave(mci_boot* boot);
+
+typedef struct {
+  int from;
+  uint16_t kind;
+  uint32_t bytes;
+  unsigned char data[MCI_BOOT_MESSAGE_MAX];
+} mci_boot_message;
+/* Sends a small message to any rank along the tree. Never blocks. In order per pair. */
+meshcclResult_t mci_boot_send(mci_boot* boot, int to, uint16_t kind, const void* data, size_t bytes);
+/* The next message for this rank, or false. */
+bool mci_boot_receive(mci_boot* boot, mci_boot_message* out);
+
+/* Floods an error to all ranks (this one included): it is the sticky failure unless there is one. `rank` is the cause. */
+void mci_boot_report(mci_boot* boot, int rank, meshcclResult_t result, const char* text);
+/* Success, or the sticky failure; its text is copied to `text`. */
+meshcclResult_t mci_boot_status(mci_boot* boot, char* text, size_t size);
+/* Counts arrivals (messages and failures): the engine looks at one atomic before it calls anything here. */
+const _Atomic uint32_t* mci_boot_attention(mci_boot* boot);
+
+/* Readable when mci_boot_progress has work (threadless), or when attention has changed since the last clear. */
+int mci_boot_fd(mci_boot* boot);
+void mci_boot_clear(mci_boot* boot);
+void mci_boot_progress(mci_boot* boot); /* threadless only; no-op otherwise */
+
+/* Blocking helpers over the tree, for init and split; all ranks call them in the same order. bytes per rank <= 64. */
+meshcclResult_t mci_boot_allgather(mci_boot* boot, const void* mine, size_t bytes, void* all, uint64_t timeout_ns);
+meshcclResult_t mci_boot_barrier(mci_boot* boot, uint64_t timeout_ns);
+#endif

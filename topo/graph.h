@@ -1,0 +1,55 @@
+/* The topology: who the ranks are and which links they have. A value: parsed, printed, queried; no sockets, no clock, no
+ * environment. Regular grids answer every query in closed form (no table per rank); holes and subsets keep tables.
+ *
+ *   ring:8  line:5  mesh:5x5  torus:4x4  torus:4x4x4  full:4     options after '@', separated by ',':
+ *   50GB/s (rate per direction)  500ns (delay per hop)  o=20ns (cost per message)  dead=2.3+4.1  cut=0.0-0.1
+ *   routed | neighbours    map=3.1.0.2 (rank map)
+ * Coordinates are row.column, slowest dimension first. Defaults 50GB/s, 500ns, o=0, routed. */
+#ifndef MCI_GRAPH_H
+#define MCI_GRAPH_H
+
+#include "base/base.h"
+
+#define MCI_MAX_DIMS 4
+
+typedef struct mci_topo mci_topo;
+
+typedef struct {
+  uint64_t bw_Bps;   /* per direction */
+  uint64_t lat_ps;   /* delay per hop; does not occupy the link */
+  uint64_t cost_ps;  /* occupation of the link per message, on top of its bytes */
+} mci_link;
+
+meshcclResult_t mci_topo_parse(const char* spec, mci_topo** out);
+meshcclResult_t mci_topo_full(uint32_t nranks, mci_topo** out); /* every pair joined directly */
+meshcclResult_t mci_topo_print(const mci_topo* topo, mci_str* out); /* print(parse(x)) parses to the same */
+void mci_topo_destroy(mci_topo* topo);
+/* map[rank] = node index in row-major order over live nodes; a permutation, checked. */
+meshcclResult_t mci_topo_set_map(mci_topo* topo, const uint32_t* map, uint32_t n);
+/* The part that `ranks` (of topo, in the child's rank order) span: a box of a grid stays a grid, a full ring stays a
+ * ring; anything else keeps the parent's geometry, and pairs that are not adjacent talk over routed paths. */
+meshcclResult_t mci_topo_subset(const mci_topo* topo, const uint32_t* ranks, uint32_t n, mci_topo** out);
+
+uint32_t mci_topo_nranks(const mci_topo* topo);
+uint32_t mci_topo_ndims(const mci_topo* topo);           /* full: 0 */
+uint32_t mci_topo_side(const mci_topo* topo, uint32_t dim);
+bool mci_topo_wraps(const mci_topo* topo, uint32_t dim); /* a side of 1 or 2 never wraps: there is one link at most */
+bool mci_topo_is_full(const mci_topo* topo);
+bool mci_topo_is_regular(const mci_topo* topo);          /* a whole grid: no dead nodes or links */
+bool mci_topo_is_mapped(const mci_topo* topo);           /* the rank map is not the identity */
+bool mci_topo_routed(const mci_topo* topo);
+mci_link mci_topo_link(const mci_topo* topo);            /* figures of every link */
+void mci_topo_coords(const mci_topo* topo, uint32_t rank, uint32_t coords[MCI_MAX_DIMS]);
+int64_t mci_topo_rank_at(const mci_topo* topo, const uint32_t coords[MCI_MAX_DIMS]); /* -1: dead or no rank */
+/* Ranks one link away, ascending by dimension and direction, without repeats; returns how many there are, fills at most
+ * cap of them. */
+uint32_t mci_topo_neighbors(const mci_topo* topo, uint32_t rank, uint32_t* out, uint32_t cap);
+bool mci_topo_adjacent(const mci_topo* topo, uint32_t a, uint32_t b);
+/* Hops of the route from a to b: dimension order (last dimension first), the short way round a ring, around holes by
+ * breadth-first search. UINT32_MAX when there is none. */
+uint32_t mci_topo_hops(const mci_topo* topo, uint32_t a, uint32_t b);
+bool mci_topo_connected(const mci_topo* topo);
+uint32_t mci_topo_diameter(const mci_topo* topo);
+/* A text drawing for people; empty for more than two dimensions or very large grids. */
+meshcclResult_t mci_topo_draw(const mci_topo* topo, mci_str* out);
+#endif
