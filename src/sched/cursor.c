@@ -55,7 +55,8 @@ mci_arg mci_cursor_arg(const mci_cursor* cursor, const mci_instr* step, unsigned
                    .nruns = operand->shape.nruns,
                    .stride = operand->shape.stride,
                    .part = (uint32_t)resolve(cursor, operand->shape.part),
-                   .nparts = operand->shape.nparts};
+                   .nparts = operand->shape.nparts,
+                   .skip = (uint32_t)resolve(cursor, operand->shape.skip)};
 }
 
 uint64_t mci_cursor_after(const mci_cursor* cursor, const mci_instr* step, unsigned k, uint16_t* channel) {

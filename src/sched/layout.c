@@ -53,9 +53,9 @@ static bool single_piece(mci_pieces* it, uint64_t* offset_out, uint64_t* element
   const mci_layout* layout = it->layout;
   if (it->run++) return false;
   *elements_out = mci_layout_elements(layout, it->count, &it->arg);
-  *offset_out = 0;
-  if (it->arg.kind == MCI_TMP) return true;
-  if (layout->block_major) {
+  if (it->arg.kind == MCI_TMP) {
+    *offset_out = it->arg.skip * *elements_out;
+  } else if (layout->block_major) {
     in_block(layout, it->count, &it->arg, offset_out);
   } else {
     *offset_out = part_major_begin(layout, it->count, &it->arg);
@@ -96,7 +96,8 @@ uint64_t mci_program_slot_elements(const mci_program* program, uint64_t count) {
       for (unsigned k = 0; k < (unsigned)step->ndst + step->nsrc; k++) {
         mci_arg arg = mci_cursor_arg(&cursor, step, k);
         if (arg.kind != MCI_TMP) continue;
-        largest = MCI_MAX(largest, mci_layout_elements(&program->layout, count, &arg));
+        uint64_t elements = mci_layout_elements(&program->layout, count, &arg);
+        largest = MCI_MAX(largest, (arg.skip + UINT64_C(1)) * elements);
       }
     }
   }

@@ -78,13 +78,14 @@ typedef struct {
   uint32_t run, nruns, stride;
   mci_affine part;
   uint32_t nparts;
+  mci_affine skip; /* MCI_TMP in block-major layouts: how many chunks of this shape precede it in the slot; else 0 */
 } mci_shape;
 
 typedef struct {
   uint8_t kind;  /* mci_kind */
   uint8_t flags;
   mci_affine peer;  /* lanes: the other rank */
-  mci_affine slot;  /* MCI_TMP: scratch slot; holds one chunk of the shape of the step */
+  mci_affine slot;  /* MCI_TMP: scratch slot, as large as the largest chunk of the program that uses scratch */
   mci_shape shape;  /* local chunks */
 } mci_operand;
 
@@ -181,7 +182,7 @@ size_t mci_program_bytes(const mci_program* program);
 
 /* one contiguous run of blocks [block, block+run) of one part */
 static inline mci_shape mci_span(mci_affine block, uint32_t run, mci_affine part) {
-  return (mci_shape){block, run, 1, 0, part, 1};
+  return (mci_shape){.block = block, .run = run, .nruns = 1, .part = part, .nparts = 1};
 }
 
 /* ---- walk (cursor.c) ------------------------------------------------------------------------------------------------- */
@@ -190,6 +191,7 @@ typedef struct {
   uint8_t kind, flags;
   uint32_t peer, slot;
   uint32_t block, run, nruns, stride, part, nparts;
+  uint32_t skip;
 } mci_arg;
 
 typedef struct {
@@ -212,11 +214,11 @@ uint64_t mci_channel_steps(const mci_channel* channel); /* repeats unrolled */
 /* ---- layout (layout.c): chunks become pieces of elements ----------------------------------------------------------------- */
 /* Elements of a chunk, for `count` (see the layout kinds above). */
 uint64_t mci_layout_elements(const mci_layout* layout, uint64_t count, const mci_arg* arg);
-/* The largest chunk of any step that uses scratch: the size of one scratch slot, in elements. */
+/* The largest chunk of any step that uses scratch, what it skips included: the size of one scratch slot, in elements. */
 uint64_t mci_program_slot_elements(const mci_program* program, uint64_t count);
 
-/* Walks the contiguous pieces of a chunk in order. Scratch chunks are one piece. `one_block_rank` >= 0: the buffer holds
- * only that block. */
+/* Walks the contiguous pieces of a chunk in order. A scratch chunk is one piece; its offset counts from the slot's
+ * start. `one_block_rank` >= 0: the buffer holds only that block. */
 typedef struct {
   const mci_layout* layout;
   mci_arg arg;
