@@ -3,7 +3,8 @@
  *
  *   ring:8  line:5  mesh:5x5  torus:4x4  torus:4x4x4  full:4     options after '@', separated by ',':
  *   50GB/s (rate per direction)  500ns (delay per hop)  o=20ns (cost per message)  dead=2.3+4.1  cut=0.0-0.1
- *   routed | neighbours    map=3.1.0.2 (rank map)
+ *   routed | neighbours    map=3.1.0.2 (rank map)   wrap=x (mesh: dimensions that close to rings)
+ *   pick=0.0+1.1 (the ranks are these nodes only; the others still route)
  * Coordinates are row.column, slowest dimension first. Defaults 50GB/s, 500ns, o=0, routed. */
 #ifndef MCI_GRAPH_H
 #define MCI_GRAPH_H
@@ -48,8 +49,13 @@ bool mci_topo_adjacent(const mci_topo* topo, uint32_t a, uint32_t b);
 /* Hops of the route from a to b: dimension order (last dimension first), the short way round a ring, around holes by
  * breadth-first search. UINT32_MAX when there is none. */
 uint32_t mci_topo_hops(const mci_topo* topo, uint32_t a, uint32_t b);
-bool mci_topo_connected(const mci_topo* topo);
+bool mci_topo_connected(const mci_topo* topo); /* every pair has a route */
+/* Hops of the longest route from one rank, and from any. With holes and too many ranks to search from each, the diameter
+ * comes from a few sweeps and may be too small, never too large. */
+uint32_t mci_topo_eccentricity(const mci_topo* topo, uint32_t rank);
 uint32_t mci_topo_diameter(const mci_topo* topo);
+uint64_t mci_topo_nlinks(const mci_topo* topo); /* links between ranks, each counted once */
+void mci_topo_degrees(const mci_topo* topo, uint32_t* low, uint32_t* high); /* fewest and most neighbours of a rank */
 /* A text drawing for people; empty for more than two dimensions or very large grids. */
 meshcclResult_t mci_topo_draw(const mci_topo* topo, mci_str* out);
 #endif

@@ -1,0 +1,159 @@
+/* Distances: closed forms on whole grids, breadth-first search around holes. A route is dimension-ordered, last
+ * dimension first, the short way round a ring; where that meets a hole, any shortest way. Both have the same length
+ * whenever both exist, so hops are shortest distances. Searches share one work space per topology, under its lock. */
+#include <string.h>
+
+#include "topo/grid.h"
+
+/* Node visits that a diameter may cost before it is estimated by sweeps. */
+#define DIAMETER_WORK 100000000u
+#define DIAMETER_SWEEPS 8
+
+meshcclResult_t mci_walk_create(const mci_topo* topo, mci_walk** out) {
+  mci_walk* walk = mci_alloc(sizeof *walk);
+  if (!walk) return mci_oom(sizeof *walk);
+  pthread_mutex_init(&walk->lock, NULL);
+  walk->source = -1;
+  size_t bytes = (size_t)topo->nodes * sizeof *walk->dist;
+  walk->dist = mci_alloc(bytes);
+  walk->queue = mci_alloc(bytes);
+  if (!walk->dist || !walk->queue) {
+    mci_walk_destroy(walk);
+    return mci_oom(bytes);
+  }
+  *out = walk;
+  return meshcclSuccess;
+}
+
+void mci_walk_destroy(mci_walk* walk) {
+  if (!walk) return;
+  pthread_mutex_destroy(&walk->lock);
+  mci_free(walk->dist);
+  mci_free(walk->queue);
+  mci_free(walk);
+}
+
+/* Everything down to the queries runs under the lock of topo->walk, or before anybody else knows the topology. */
+static void search(const mci_topo* topo, uint32_t source) {
+  mci_walk* walk = topo->walk;
+  if (walk->source == source) return;
+  memset(walk->dist, 0xff, (size_t)topo->nodes * sizeof *walk->dist);
+  uint32_t head = 0, tail = 0;
+  walk->dist[source] = 0;
+  walk->queue[tail++] = source;
+  while (head < tail) {
+    uint32_t node = walk->queue[head++];
+    for (uint32_t i = 0; i < 2 * topo->ndims; i++) {
+      int64_t next = mci_grid_next(topo, node, i / 2, i % 2);
+      if (next < 0 || walk->dist[next] != UINT32_MAX) continue;
+      walk->dist[next] = walk->dist[node] + 1;
+      walk->queue[tail++] = (uint32_t)next;
+    }
+  }
+  walk->source = source;
+}
+
+static uint32_t searched_eccentricity(const mci_topo* topo, uint32_t rank, uint32_t* farthest) {
+  search(topo, mci_grid_node(topo, rank));
+  uint32_t most = 0;
+  for (uint32_t other = 0; other < topo->nranks; other++) {
+    uint32_t hops = topo->walk->dist[mci_grid_node(topo, other)];
+    if (hops <= most) continue;
+    most = hops;
+    *farthest = other;
+  }
+  return most;
+}
+
+static uint32_t searched_diameter(const mci_topo* topo) {
+  uint32_t most = 0, farthest = 0;
+  if ((uint64_t)topo->nranks * topo->nodes <= DIAMETER_WORK) {
+    for (uint32_t rank = 0; rank < topo->nranks; rank++)
+      most = MCI_MAX(most, searched_eccentricity(topo, rank, &farthest));
+    return most;
+  }
+  for (uint32_t sweep = 0; sweep < DIAMETER_SWEEPS; sweep++)
+    most = MCI_MAX(most, searched_eccentricity(topo, farthest, &farthest));
+  return most;
+}
+
+bool mci_walk_connected(const mci_topo* topo) {
+  uint32_t farthest;
+  return searched_eccentricity(topo, 0, &farthest) != UINT32_MAX;
+}
+
+/* ---- queries ---- */
+
+static uint32_t apart(const mci_topo* topo, uint32_t dim, uint32_t x, uint32_t y) {
+  uint32_t gap = x > y ? x - y : y - x;
+  return mci_topo_wraps(topo, dim) ? MCI_MIN(gap, topo->side[dim] - gap) : gap;
+}
+
+/* Whether the dimension-ordered route works throughout. */
+static bool straight_route(const mci_topo* topo, uint32_t from, uint32_t to) {
+  uint32_t goal[MCI_MAX_DIMS], at[MCI_MAX_DIMS];
+  mci_grid_split(topo, from, at);
+  mci_grid_split(topo, to, goal);
+  int64_t node = from;
+  for (uint32_t d = topo->ndims; d-- > 0;) {
+    uint32_t hops = apart(topo, d, at[d], goal[d]);
+    bool up = (at[d] + hops) % topo->side[d] == goal[d];
+    for (uint32_t i = 0; i < hops; i++) {
+      node = mci_grid_next(topo, (uint32_t)node, d, up);
+      if (node < 0) return false;
+    }
+  }
+  return true;
+}
+
+uint32_t mci_topo_hops(const mci_topo* topo, uint32_t a, uint32_t b) {
+  if (a == b) return 0;
+  if (topo->full) return 1;
+  uint32_t from = mci_grid_node(topo, a), to = mci_grid_node(topo, b);
+  if (!topo->walk || straight_route(topo, from, to)) {
+    uint32_t x[MCI_MAX_DIMS], y[MCI_MAX_DIMS], hops = 0;
+    mci_grid_split(topo, from, x);
+    mci_grid_split(topo, to, y);
+    for (uint32_t d = 0; d < topo->ndims; d++) hops += apart(topo, d, x[d], y[d]);
+    return hops;
+  }
+  mci_walk* walk = topo->walk;
+  pthread_mutex_lock(&walk->lock);
+  if (walk->source != to) search(topo, from);
+  uint32_t hops = walk->dist[walk->source == to ? from : to];
+  pthread_mutex_unlock(&walk->lock);
+  return hops;
+}
+
+uint32_t mci_topo_eccentricity(const mci_topo* topo, uint32_t rank) {
+  if (topo->full) return topo->nranks > 1;
+  uint32_t hops = 0;
+  if (topo->walk) {
+    pthread_mutex_lock(&topo->walk->lock);
+    uint32_t farthest;
+    hops = searched_eccentricity(topo, rank, &farthest);
+    pthread_mutex_unlock(&topo->walk->lock);
+    return hops;
+  }
+  uint32_t at[MCI_MAX_DIMS];
+  mci_topo_coords(topo, rank, at);
+  for (uint32_t d = 0; d < topo->ndims; d++)
+    hops += mci_topo_wraps(topo, d) ? topo->side[d] / 2 : MCI_MAX(at[d], topo->side[d] - 1 - at[d]);
+  return hops;
+}
+
+uint32_t mci_topo_diameter(const mci_topo* topo) {
+  if (topo->full) return topo->nranks > 1;
+  uint32_t hops = 0;
+  mci_walk* walk = topo->walk;
+  if (walk) {
+    pthread_mutex_lock(&walk->lock);
+    if (!walk->has_diameter) walk->diameter = searched_diameter(topo);
+    walk->has_diameter = true;
+    hops = walk->diameter;
+    pthread_mutex_unlock(&walk->lock);
+    return hops;
+  }
+  for (uint32_t d = 0; d < topo->ndims; d++) hops += mci_topo_wraps(topo, d) ? topo->side[d] / 2 : topo->side[d] - 1;
+  return hops;
+}
