@@ -6,7 +6,7 @@
 #include "topo/grid.h"
 
 /* Node visits that a diameter may cost before it is estimated by sweeps. */
-#define DIAMETER_WORK 100000000u
+#define DIAMETER_WORK 20000000u
 #define DIAMETER_SWEEPS 8
 
 meshcclResult_t mci_walk_create(const mci_topo* topo, mci_walk** out) {
