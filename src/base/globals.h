@@ -27,6 +27,7 @@ struct mci_globals {
   int ntransports;
   const void* devices[MCI_MAX_PLUGINS];
   int ndevices;
+  _Atomic(const void*) kernels;          /* the set of kernels in use; NULL: not chosen yet */
   struct mci_shared_region* regions;     /* by ascending base */
   uint32_t nregions, cap_regions;
   _Atomic uint64_t next_region, region_frees;

@@ -1,0 +1,19 @@
+/* The set for x86 processors with AVX2 and F16C. Compiled with these options; called only where runs_here said yes. */
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#include <string.h>
+
+#define VECTOR_BYTES 32
+#define HALF_WIDEN(from) _mm256_cvtph_ps(_mm_loadu_si128((const void*)(from)))
+#define HALF_NARROW(low, high) \
+  _mm256_set_m128i(_mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT), _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT))
+#include "kernels/vector_kernels.h"
+
+static bool runs_here(void) {
+  unsigned a, b, c, d;
+  return __builtin_cpu_supports("avx2") && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
+const mci_kernel_set mci_kernels_avx2 = {.name = "avx2", .runs_here = runs_here, .kernels = KERNELS};
+#endif

@@ -1,0 +1,231 @@
+/* The kernels of one set: included once by each set_*.c, which defines VECTOR_BYTES, may define faster conversions
+ * (see vector_types.h), is compiled for its processor, and puts KERNELS into its table. Each kernel keeps the running
+ * results of a tile in registers while it walks the sources, so that every source is read once and every destination
+ * written once. Counts are whole blocks (sets.h). Types and operators are constants here: every switch over them
+ * disappears. */
+#include <string.h>
+
+#include "kernels/sets.h"
+#include "kernels/vector_types.h"
+
+INLINE size_t size_of(meshcclDataType_t type) {
+  switch (type) {
+    case meshcclInt8:
+    case meshcclUint8:
+    case meshcclFloat8e4m3:
+    case meshcclFloat8e5m2:
+      return 1;
+    case meshcclFloat16:
+    case meshcclBfloat16:
+      return 2;
+    case meshcclInt64:
+    case meshcclUint64:
+    case meshcclFloat64:
+      return 8;
+    default:
+      return 4;
+  }
+}
+
+/* ---- a tile's way from memory into the lanes it is summed in, and back ---- */
+
+/* The lanes are the elements. CANONICAL leaves the one NaN. */
+#define PLAIN(lanes, number, CANONICAL)                                                       \
+  INLINE size_t stride_##lanes(meshcclDataType_t type) {                                      \
+    (void)type;                                                                               \
+    return TILE_BYTES;                                                                        \
+  }                                                                                           \
+  INLINE number scalar_##lanes(meshcclDataType_t type, const void* from) {                    \
+    (void)type;                                                                               \
+    number value;                                                                             \
+    memcpy(&value, from, sizeof value);                                                       \
+    return value;                                                                             \
+  }                                                                                           \
+  INLINE tile_##lanes load_##lanes(meshcclDataType_t type, const char* from) {                \
+    (void)type;                                                                               \
+    return read_##lanes(from, LANE_VECTORS);                                                  \
+  }                                                                                           \
+  INLINE tile_##lanes round_##lanes(meshcclDataType_t type, bool narrow, tile_##lanes tile) { \
+    (void)type, (void)narrow;                                                                 \
+    return tile;                                                                              \
+  }                                                                                           \
+  INLINE tile_u32 pack_##lanes(meshcclDataType_t type, tile_##lanes tile) {                   \
+    (void)type;                                                                               \
+    tile_u32 memory;                                                                          \
+    EACH(j, LANE_VECTORS) memory.v[j] = (vec_u32)CANONICAL(tile.v[j]);                        \
+    return memory;                                                                            \
+  }
+#define AS_IT_IS(x) (x)
+PLAIN(u8, uint8_t, AS_IT_IS)
+PLAIN(u32, uint32_t, AS_IT_IS)
+PLAIN(u64, uint64_t, AS_IT_IS)
+PLAIN(f64, double, CANONICAL_F64)
+
+/* Float, and all narrower floats, are summed in float lanes. */
+INLINE size_t stride_f32(meshcclDataType_t type) { return size_of(type) * VECTOR_BYTES; }
+
+INLINE float scalar_f32(meshcclDataType_t type, const void* from) { return mci_element_to_float(type, from); }
+
+INLINE tile_f32 load_f32(meshcclDataType_t type, const char* from) {
+  switch (type) {
+    case meshcclFloat16:
+      return read_half(from);
+    case meshcclBfloat16:
+      return read_bfloat16(from);
+    case meshcclFloat8e4m3:
+      return read_byte(FORMAT_F8E4M3, from);
+    case meshcclFloat8e5m2:
+      return read_byte(FORMAT_F8E5M2, from);
+    default:
+      return read_f32(from, LANE_VECTORS);
+  }
+}
+
+INLINE tile_u32 pack_f32(meshcclDataType_t type, tile_f32 tile) {
+  tile_u32 memory;
+  switch (type) {
+    case meshcclFloat16:
+      return pack_half(tile);
+    case meshcclBfloat16:
+      return pack_bfloat16(tile);
+    case meshcclFloat8e4m3:
+      return pack_byte(FORMAT_F8E4M3, tile);
+    case meshcclFloat8e5m2:
+      return pack_byte(FORMAT_F8E5M2, tile);
+    default:
+      EACH(j, LANE_VECTORS) memory.v[j] = (vec_u32)CANONICAL_F32(tile.v[j]);
+      return memory;
+  }
+}
+
+INLINE tile_f32 round_f32(meshcclDataType_t type, bool narrow, tile_f32 tile) {
+  if (!narrow || type == meshcclFloat32) return tile;
+  char memory[TILE_BYTES];
+  write_u32(memory, pack_f32(type, tile), LANE_VECTORS);
+  return load_f32(type, memory);
+}
+
+INLINE void store(const meshcclFold_t* fold, size_t at, tile_u32 memory, size_t bytes) {
+  for (int k = 0; k < fold->ndestinations; k++)
+    write_u32((char*)fold->destinations[k] + at, memory, (int)(bytes / VECTOR_BYTES));
+}
+
+/* ---- sum, prod, avg ---- integers are unsigned: they wrap, whatever their sign */
+
+#define ARITHMETIC(lanes, number)                                                                      \
+  INLINE tile_##lanes source_##lanes(const meshcclFold_t* fold, meshcclDataType_t type, bool narrow,   \
+                                     vec_##lanes scale, int k, size_t at) {                            \
+    tile_##lanes tile = load_##lanes(type, (const char*)fold->sources[k] + at);                        \
+    if (MCI_LIKELY(!(fold->scaled >> k & 1))) return tile;                                             \
+    EACH(j, LANE_VECTORS) tile.v[j] *= scale;                                                          \
+    return round_##lanes(type, narrow, tile);                                                          \
+  }                                                                                                    \
+  INLINE void fold_##lanes(const meshcclFold_t* shared, meshcclDataType_t type, meshcclRedOp_t op) {   \
+    const meshcclFold_t fold = *shared;                                                                \
+    const vec_##lanes scale = all_##lanes(fold.scaled ? scalar_##lanes(type, fold.scale) : (number)1); \
+    const vec_##lanes divisor = all_##lanes((number)(op == meshcclAvg ? fold.divisor : 1));            \
+    const bool narrow = !(fold.flags & MESHCCL_FOLD_WIDE);                                             \
+    const size_t bytes = fold.count * size_of(type), stride = stride_##lanes(type);                    \
+    for (size_t at = 0; at < bytes; at += stride) {                                                    \
+      tile_##lanes sum = source_##lanes(&fold, type, narrow, scale, 0, at);                            \
+      for (int k = 1; k < fold.nsources; k++) {                                                        \
+        tile_##lanes x = source_##lanes(&fold, type, narrow, scale, k, at);                            \
+        EACH(j, LANE_VECTORS) sum.v[j] = op == meshcclProd ? sum.v[j] * x.v[j] : sum.v[j] + x.v[j];    \
+        sum = round_##lanes(type, narrow, sum);                                                        \
+      }                                                                                                \
+      if (op == meshcclAvg) EACH(j, LANE_VECTORS) sum.v[j] /= divisor;                                 \
+      store(&fold, at, pack_##lanes(type, sum), stride);                                               \
+    }                                                                                                  \
+  }
+ARITHMETIC(u8, uint8_t)
+ARITHMETIC(u32, uint32_t)
+ARITHMETIC(u64, uint64_t)
+ARITHMETIC(f32, float)
+ARITHMETIC(f64, double)
+
+/* ---- max, min ---- on the elements as they lie in memory, made signed integers of the same order
+ * Unsigned integers flip their top bit; negative floats flip their magnitude bits; done again, this gives the element
+ * back. A NaN first takes the sign with which it wins: then it lies beyond infinity. */
+
+typedef enum { SIGNED, UNSIGNED, FLOATING } order;
+
+/* largest: a float's largest magnitude that is no NaN. */
+#define ORDERED(lanes, number)                                                                                        \
+  INLINE vec_##lanes top_##lanes(void) { return all_##lanes((number)((uint64_t)1 << (8 * sizeof(number) - 1))); }     \
+  INLINE vec_##lanes flip_##lanes(order kind, vec_##lanes x) {                                                        \
+    if (kind == UNSIGNED) return x ^ top_##lanes();                                                                   \
+    if (kind == FLOATING) return x ^ ((vec_##lanes)(x < 0) & ~top_##lanes());                                         \
+    return x;                                                                                                         \
+  }                                                                                                                   \
+  INLINE vec_##lanes key_##lanes(order kind, meshcclRedOp_t op, vec_##lanes x, number largest) {                      \
+    if (kind == FLOATING) {                                                                                           \
+      vec_##lanes nan = (vec_##lanes)((x & ~top_##lanes()) > all_##lanes(largest));                                   \
+      x = op == meshcclMax ? x & ~(nan & top_##lanes()) : x | (nan & top_##lanes());                                  \
+    }                                                                                                                 \
+    return flip_##lanes(kind, x);                                                                                     \
+  }                                                                                                                   \
+  INLINE vec_##lanes element_##lanes(order kind, vec_##lanes key, number largest, number nan) {                       \
+    vec_##lanes x = flip_##lanes(kind, key);                                                                          \
+    if (kind != FLOATING) return x;                                                                                   \
+    return SELECT(vec_##lanes, (x & ~top_##lanes()) > all_##lanes(largest), all_##lanes(nan), x);                     \
+  }                                                                                                                   \
+  INLINE void order_##lanes(const meshcclFold_t* shared, order kind, meshcclRedOp_t op, number largest, number nan) { \
+    const meshcclFold_t fold = *shared;                                                                               \
+    for (size_t at = 0; at < fold.count * sizeof(number); at += TILE_BYTES) {                                         \
+      tile_##lanes best = read_##lanes((const char*)fold.sources[0] + at, LANE_VECTORS);                              \
+      EACH(j, LANE_VECTORS) best.v[j] = key_##lanes(kind, op, best.v[j], largest);                                    \
+      for (int k = 1; k < fold.nsources; k++) {                                                                       \
+        tile_##lanes x = read_##lanes((const char*)fold.sources[k] + at, LANE_VECTORS);                               \
+        EACH(j, LANE_VECTORS) {                                                                                       \
+          x.v[j] = key_##lanes(kind, op, x.v[j], largest);                                                            \
+          best.v[j] = op == meshcclMax ? SELECT(vec_##lanes, best.v[j] > x.v[j], best.v[j], x.v[j])                   \
+                                       : SELECT(vec_##lanes, best.v[j] < x.v[j], best.v[j], x.v[j]);                  \
+        }                                                                                                             \
+      }                                                                                                               \
+      tile_u32 memory;                                                                                                \
+      EACH(j, LANE_VECTORS) memory.v[j] = (vec_u32)element_##lanes(kind, best.v[j], largest, nan);                    \
+      store(&fold, at, memory, TILE_BYTES);                                                                           \
+    }                                                                                                                 \
+  }
+ORDERED(i8, int8_t)
+ORDERED(i16, int16_t)
+ORDERED(i32, int32_t)
+ORDERED(i64, int64_t)
+
+/* ---- the table ---- integer averages have no vector form: the portable kernel divides */
+
+#define SUMS(type, lanes)                                                                              \
+  static void type##_Sum(const meshcclFold_t* fold) { fold_##lanes(fold, meshccl##type, meshcclSum); } \
+  static void type##_Prod(const meshcclFold_t* fold) { fold_##lanes(fold, meshccl##type, meshcclProd); }
+#define AVERAGE(type, lanes) \
+  static void type##_Avg(const meshcclFold_t* fold) { fold_##lanes(fold, meshccl##type, meshcclAvg); }
+#define ORDERS(type, lanes, kind, largest, nan)                                                              \
+  static void type##_Max(const meshcclFold_t* fold) { order_##lanes(fold, kind, meshcclMax, largest, nan); } \
+  static void type##_Min(const meshcclFold_t* fold) { order_##lanes(fold, kind, meshcclMin, largest, nan); }
+#define INTEGER(signed_type, unsigned_type, sums, orders) \
+  SUMS(unsigned_type, sums)                               \
+  ORDERS(signed_type, orders, SIGNED, 0, 0)               \
+  ORDERS(unsigned_type, orders, UNSIGNED, 0, 0)
+#define FLOAT(type, sums, orders, largest, nan) \
+  SUMS(type, sums)                              \
+  AVERAGE(type, sums)                           \
+  ORDERS(type, orders, FLOATING, largest, nan)
+
+INTEGER(Int8, Uint8, u8, i8)
+INTEGER(Int32, Uint32, u32, i32)
+INTEGER(Int64, Uint64, u64, i64)
+FLOAT(Float16, f32, i16, 0x7c00, 0x7e00)
+FLOAT(Float32, f32, i32, 0x7f800000, 0x7fc00000)
+FLOAT(Float64, f64, i64, 0x7ff0000000000000, 0x7ff8000000000000)
+FLOAT(Bfloat16, f32, i16, 0x7f80, 0x7fc0)
+FLOAT(Float8e4m3, f32, i8, 0x7e, 0x7f)
+FLOAT(Float8e5m2, f32, i8, 0x7c, 0x7e)
+
+#define INTEGER_ROW(type, sums) [meshccl##type] = {sums##_Sum, sums##_Prod, type##_Max, type##_Min, NULL}
+#define FLOAT_ROW(type) [meshccl##type] = {type##_Sum, type##_Prod, type##_Max, type##_Min, type##_Avg}
+#define KERNELS                                                                                                   \
+  {                                                                                                               \
+    INTEGER_ROW(Int8, Uint8), INTEGER_ROW(Uint8, Uint8), INTEGER_ROW(Int32, Uint32), INTEGER_ROW(Uint32, Uint32), \
+        INTEGER_ROW(Int64, Uint64), INTEGER_ROW(Uint64, Uint64), FLOAT_ROW(Float16), FLOAT_ROW(Float32),          \
+        FLOAT_ROW(Float64), FLOAT_ROW(Bfloat16), FLOAT_ROW(Float8e4m3), FLOAT_ROW(Float8e5m2)                     \
+  }
