@@ -4,8 +4,9 @@
  * Credits, lanes, slots and staging are the executor's: it never has more in flight than the receiver has places for, so
  * an arrival is always taken. Per endpoint messages arrive once, whole and in the order sent.
  *
- * Threads: all slots of one context are called by one thread at a time (any thread). Callbacks run inside progress() or
- * send() of the same context, never elsewhere; a callback may call send(), never progress() or close().
+ * Threads: all slots of one context are called by one thread at a time (any thread). Callbacks run inside progress() of
+ * the same context, never elsewhere, so that no message overtakes the one whose send() is running; a callback may call
+ * send(), never progress() or close().
  * No slot may block on a peer. A slot that returns an error has reported the exact cause with host->fail once. */
 #ifndef MESHCCL_TRANSPORT_H
 #define MESHCCL_TRANSPORT_H
@@ -71,7 +72,7 @@ typedef struct {
    * until the callback returns, and the host takes it; otherwise the host fills places[0..*nplaces) (capacity
    * MESHCCL_MAX_PIECES) that together hold `bytes`, sets *token, and the transport calls received() when they are full.
    * With bytes == 0, data may be NULL and nothing follows. An error means the host is in a failed state: drop the
-   * message. */
+   * message. Arrivals come in the order sent; received() may come after later arrivals, and in any order. */
   meshcclResult_t (*arrive)(void* self, void* peer, const void* header, size_t bytes, const void* data,
                             meshcclPlace_t* places, int* nplaces, void** token);
   void (*received)(void* self, void* token, meshcclResult_t result);
@@ -88,23 +89,25 @@ typedef struct {
   /* ---- required ---- */
   /* Make a context for one rank of one communicator. `host` outlives it. NotSupported: the machine lacks something. */
   meshcclResult_t (*open)(const meshcclTransportHost_t* host, void** ctx);
-  /* Free the context; all endpoints are disconnected before. */
+  /* Free the context; all endpoints are disconnected before. What a peer has not taken by now may be lost. */
   void (*close)(void* ctx);
   /* Write where peers reach this context; *bytes is MESHCCL_ADDRESS_BYTES on entry, the used length on return. */
   meshcclResult_t (*address)(void* ctx, void* address, size_t* bytes);
   /* Success and figures when a peer with this address can be reached, else NotSupported (not logged). Never blocks. */
   meshcclResult_t (*reach)(void* ctx, const void* address, size_t bytes, meshcclTransportFigures_t* figures);
-  /* Make an endpoint. Both sides call connect with the other's address, in any order; sends before the other side is
+  /* Make an endpoint; two contexts have at most one at a time. Both sides call connect with the other's address, in any order; sends before the other side is
    * there are kept or answered with Busy. `peer` is handed to the callbacks. Never blocks. */
   meshcclResult_t (*connect)(void* ctx, void* peer, int peerRank, const void* address, size_t bytes, void** ep);
-  /* Give the endpoint back. Messages already accepted are delivered if the peer still listens; callbacks for it stop. */
+  /* Give the endpoint back; callbacks for it stop. Messages already accepted are delivered if the peer still listens and
+   * this context still makes progress. Memory of sends in progress and places not yet full stay in use until close(). */
   void (*disconnect)(void* ep);
   /* Send header and pieces. Success: taken, the memory is free again, no callback. InProgress: memory in use until
    * sent(token). Busy: nothing was taken, try again after progress. */
   meshcclResult_t (*send)(void* ep, const void* header, const meshcclPiece_t* pieces, int npieces, void* token);
-  /* Do what can be done now; returns the number of events handled (0: idle). */
+  /* Do what can be done now; returns the number of events handled (0: idle). Room for a send that was answered with Busy
+   * is an event. */
   int (*progress)(void* ctx);
-  /* How to sleep: *fd becomes readable when progress() may find work (valid until close), or *fd = -1 and progress()
+  /* How to sleep: *fd becomes readable when progress() may find work or room (valid until close), or *fd = -1 and progress()
    * wants to be called every *poll_us. Before sleeping on fd the caller calls arm(). */
   meshcclResult_t (*waitHandle)(void* ctx, int* fd, uint32_t* poll_us);
   /* Success: nothing is pending, fd will wake. Busy: call progress() first. */
