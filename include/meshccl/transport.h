@@ -95,8 +95,9 @@ typedef struct {
   meshcclResult_t (*address)(void* ctx, void* address, size_t* bytes);
   /* Success and figures when a peer with this address can be reached, else NotSupported (not logged). Never blocks. */
   meshcclResult_t (*reach)(void* ctx, const void* address, size_t bytes, meshcclTransportFigures_t* figures);
-  /* Make an endpoint; two contexts have at most one at a time. Both sides call connect with the other's address, in any order; sends before the other side is
-   * there are kept or answered with Busy. `peer` is handed to the callbacks. Never blocks. */
+  /* Make an endpoint; two contexts have at most one at a time. Both sides call connect with the other's address, in any
+   * order; sends before the other side is there are kept or answered with Busy. `peer` is handed to the callbacks. Never
+   * blocks. */
   meshcclResult_t (*connect)(void* ctx, void* peer, int peerRank, const void* address, size_t bytes, void** ep);
   /* Give the endpoint back; callbacks for it stop. Messages already accepted are delivered if the peer still listens and
    * this context still makes progress. Memory of sends in progress and places not yet full stay in use until close(). */
@@ -107,8 +108,8 @@ typedef struct {
   /* Do what can be done now; returns the number of events handled (0: idle). Room for a send that was answered with Busy
    * is an event. */
   int (*progress)(void* ctx);
-  /* How to sleep: *fd becomes readable when progress() may find work or room (valid until close), or *fd = -1 and progress()
-   * wants to be called every *poll_us. Before sleeping on fd the caller calls arm(). */
+  /* How to sleep: *fd becomes readable when progress() may find work or room (valid until close), or *fd = -1 and
+   * progress() wants to be called every *poll_us. Before sleeping on fd the caller calls arm(). */
   meshcclResult_t (*waitHandle)(void* ctx, int* fd, uint32_t* poll_us);
   /* Success: nothing is pending, fd will wake. Busy: call progress() first. */
   meshcclResult_t (*arm)(void* ctx);
