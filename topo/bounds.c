@@ -254,7 +254,6 @@ meshcclResult_t mci_bound_of(const mci_topo* topo, mci_coll coll, uint64_t bytes
     MCI_FAIL(
         meshcclInvalidArgument,
         "the topology is in pieces: some ranks have no route to each other; restore links or nodes, or pick one piece");
-  bool rooted = coll == MCI_BROADCAST || coll == MCI_REDUCE || coll == MCI_GATHER || coll == MCI_SCATTER;
   term bandwidth = {{0, 1}, true};
   if (topo->nranks > 1 && coll != MCI_BARRIER) {
     if (mci_topo_is_regular(topo)) {
@@ -263,7 +262,9 @@ meshcclResult_t mci_bound_of(const mci_topo* topo, mci_coll coll, uint64_t bytes
       MCI_TRY(holed_term(topo, coll, root, &bandwidth));
     }
   }
-  uint64_t hops = topo->nranks == 1 ? 0 : rooted ? mci_topo_eccentricity(topo, root) : mci_topo_diameter(topo);
+  uint64_t hops = topo->nranks == 1       ? 0
+                  : mci_coll_rooted(coll) ? mci_topo_eccentricity(topo, root)
+                                          : mci_topo_diameter(topo);
   mci_bound bound = {.factor = (double)bandwidth.ratio.num / (double)bandwidth.ratio.den, .exact = bandwidth.exact};
   bound.bandwidth_ps = transfer_ps(bytes, bandwidth.ratio, topo->link.bw_Bps);
   bound.latency_ps = saturated((unsigned __int128)hops * topo->link.lat_ps);

@@ -288,6 +288,9 @@ bool mci_topo_adjacent(const mci_topo* topo, uint32_t a, uint32_t b) {
   return false;
 }
 
+uint32_t mci_topo_ndead(const mci_topo* topo) { return topo->ndead; }
+uint32_t mci_topo_ncut(const mci_topo* topo) { return topo->ncut; }
+
 static uint64_t whole_links(const mci_topo* topo) {
   if (topo->full) return (uint64_t)topo->nranks * (topo->nranks - 1) / 2;
   uint64_t links = 0;

@@ -56,6 +56,10 @@ uint32_t mci_topo_eccentricity(const mci_topo* topo, uint32_t rank);
 uint32_t mci_topo_diameter(const mci_topo* topo);
 uint64_t mci_topo_nlinks(const mci_topo* topo); /* links between ranks, each counted once */
 void mci_topo_degrees(const mci_topo* topo, uint32_t* low, uint32_t* high); /* fewest and most neighbours of a rank */
+uint32_t mci_topo_ndead(const mci_topo* topo);
+uint32_t mci_topo_ncut(const mci_topo* topo);
+/* The same topology with every node and link working and no rank map: what damage is compared with. */
+meshcclResult_t mci_topo_healthy(const mci_topo* topo, mci_topo** out);
 /* A text drawing for people; empty for more than two dimensions or very large grids. */
 meshcclResult_t mci_topo_draw(const mci_topo* topo, mci_str* out);
 #endif

@@ -1,6 +1,6 @@
 /* Parts of a topology, for split communicators. A box of working nodes and links becomes a grid of its own: extents of
  * one are dropped, a ring that is spanned in full stays a ring, a part of one is open. Everything else keeps the
- * parent's geometry and picks its nodes. */
+ * parent's geometry and picks its nodes. Also the undamaged version of a topology. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -171,5 +171,22 @@ meshcclResult_t mci_topo_subset(const mci_topo* topo, const uint32_t* ranks, uin
   }
   mci_free(nodes);
   mci_free(map);
+  return result;
+}
+
+meshcclResult_t mci_topo_healthy(const mci_topo* topo, mci_topo** out) {
+  mci_topo* whole = NULL;
+  MCI_TRY(topo->full ? mci_topo_full(topo->nranks, &whole)
+                     : mci_grid_create(topo->ndims, topo->side, topo->ring, &whole));
+  whole->link = topo->link;
+  whole->routed = topo->routed;
+  meshcclResult_t result;
+  MCI_TRY_OR(copy_list(topo->pick, topo->npick, sizeof *topo->pick, &whole->pick), err_destroy);
+  whole->npick = topo->npick;
+  MCI_TRY_OR(mci_grid_finish(whole), err_destroy);
+  *out = whole;
+  return meshcclSuccess;
+err_destroy:
+  mci_topo_destroy(whole);
   return result;
 }
