@@ -1,0 +1,33 @@
+/* The families of algorithms (one file each; table.c lists them in order) and what several of them use. */
+#ifndef MCI_PLAN_FAMILIES_H
+#define MCI_PLAN_FAMILIES_H
+
+#include "topo/plan/plan.h"
+
+extern const mci_family mci_family_exchange;
+extern const mci_family mci_family_direct;
+extern const mci_family mci_family_bidir_ring;
+extern const mci_family mci_family_ring;
+extern const mci_family mci_family_grid;
+
+#define MCI_COLL_BIT(coll) (1u << (coll))
+
+/* ---- routes.c: who shares links when messages take routes ---- */
+/* Messages over the busiest link direction when every rank sends one to every other. Exact for dimension-order routes
+ * on whole grids, an estimate from the sides around holes. */
+uint64_t mci_routes_all_pairs(const mci_topo* topo);
+/* The same when every rank sends one to root, or root one to each. */
+uint64_t mci_routes_to_one(const mci_topo* topo, uint32_t root);
+/* NULL when every pair may exchange messages, else why not. */
+const char* mci_routes_refuse_pairs(const mci_topo* topo, char* buffer, size_t size);
+
+/* ---- cycle.c: a closed way through all ranks ---- */
+typedef struct {
+  uint64_t round;    /* hops of one turn; the number of ranks when every step is a link */
+  uint32_t from, to; /* a step that is not a link, when there is one */
+} mci_cycle;
+void mci_cycle_of(const mci_topo* topo, mci_cycle* out);
+uint32_t mci_cycle_rank(const mci_topo* topo, uint32_t position);
+uint32_t mci_cycle_position(const mci_topo* topo, uint32_t rank);
+
+#endif

@@ -1,0 +1,6 @@
+/* The visible table of families. Order matters: equal costs go to the earlier row. */
+#include "topo/plan/families.h"
+
+const mci_family* const mci_families[] = {
+    &mci_family_exchange, &mci_family_direct, &mci_family_bidir_ring, &mci_family_grid, &mci_family_ring, NULL,
+};
