@@ -2,7 +2,6 @@
 #include "meshccl/topo.h"
 
 #include <limits.h>
-#include <string.h>
 
 #include "topo/bounds.h"
 #include "topo/graph.h"
@@ -43,33 +42,22 @@ meshcclResult_t meshcclTopoDestroy(meshcclTopo_t topo) {
   return meshcclSuccess;
 }
 
-/* Hands the text that `write` makes to the caller's buffer. */
-static meshcclResult_t hand_out(const char* function, meshcclTopo_t topo,
-                                meshcclResult_t (*write)(const mci_topo*, mci_str*), char* text, size_t size,
-                                size_t* needed) {
+meshcclResult_t meshcclTopoPrint(meshcclTopo_t topo, char* text, size_t size, size_t* needed) {
   CHECK_GIVEN(topo);
-  if (!text && size > 0) MCI_FAIL(meshcclInvalidArgument, "%s: text is NULL and size is %zu", function, size);
   mci_str str = {0};
-  meshcclResult_t result = write(graph(topo), &str);
-  size_t bytes = str.length + 1;
-  if (result == meshcclSuccess && needed) *needed = bytes;
-  if (result == meshcclSuccess && text) {
-    if (bytes > size) {
-      result = mci_fail(meshcclInvalidArgument, "%s: the text takes %zu bytes, size is %zu", function, bytes, size);
-    } else {
-      memcpy(text, str.text, bytes);
-    }
-  }
+  meshcclResult_t result = mci_topo_print(graph(topo), &str);
+  if (result == meshcclSuccess) result = mci_str_hand_out(&str, __func__, text, size, needed);
   mci_str_fini(&str);
   return result;
 }
 
-meshcclResult_t meshcclTopoPrint(meshcclTopo_t topo, char* text, size_t size, size_t* needed) {
-  return hand_out(__func__, topo, mci_topo_print, text, size, needed);
-}
-
 meshcclResult_t meshcclTopoDraw(meshcclTopo_t topo, char* text, size_t size, size_t* needed) {
-  return hand_out(__func__, topo, mci_topo_draw, text, size, needed);
+  CHECK_GIVEN(topo);
+  mci_str str = {0};
+  meshcclResult_t result = mci_topo_draw(graph(topo), &str);
+  if (result == meshcclSuccess) result = mci_str_hand_out(&str, __func__, text, size, needed);
+  mci_str_fini(&str);
+  return result;
 }
 
 meshcclResult_t meshcclTopoCount(meshcclTopo_t topo, int* count) {

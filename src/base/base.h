@@ -79,6 +79,9 @@ void mci_str_add(mci_str* str, const char* format, ...) MCI_PRINTF(2, 3);
 void mci_str_json(mci_str* str, const char* text); /* a quoted JSON string; NULL prints null */
 meshcclResult_t mci_str_result(const mci_str* str);
 void mci_str_fini(mci_str* str);
+/* Copies the text to a caller's buffer. *needed (may be NULL): its bytes with the NUL, also when `size` is too small, which
+ * is an InvalidArgument in the name of `function`; size 0 with text NULL only asks. */
+meshcclResult_t mci_str_hand_out(const mci_str* str, const char* function, char* text, size_t size, size_t* needed);
 /* "64K", "1.5M", "2G" (powers of 1024) or a plain number of bytes. InvalidArgument names `what`. */
 meshcclResult_t mci_parse_size(const char* text, const char* what, uint64_t* out);
 /* Edit distance, for "did you mean". */

@@ -55,6 +55,17 @@ void mci_str_fini(mci_str* str) {
   *str = (mci_str){0};
 }
 
+meshcclResult_t mci_str_hand_out(const mci_str* str, const char* function, char* text, size_t size, size_t* needed) {
+  if (!text && size > 0) MCI_FAIL(meshcclInvalidArgument, "%s: text is NULL and size is %zu", function, size);
+  size_t bytes = str->length + 1;
+  if (needed) *needed = bytes;
+  if (!text) return meshcclSuccess;
+  if (bytes > size)
+    MCI_FAIL(meshcclInvalidArgument, "%s: the text takes %zu bytes, size is %zu", function, bytes, size);
+  memcpy(text, str->text ? str->text : "", bytes);
+  return meshcclSuccess;
+}
+
 meshcclResult_t mci_parse_size(const char* text, const char* what, uint64_t* out) {
   char* end;
   double value = strtod(text, &end);

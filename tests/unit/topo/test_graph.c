@@ -1,4 +1,6 @@
 /* Topology queries against an oracle that joins nodes by their coordinates and searches; parts of topologies. */
+#include <pthread.h>
+
 #include "support/test.h"
 #include "topo/graph.h"
 
@@ -290,6 +292,39 @@ static void picked_ranks_route_through_the_others(void** state) {
   mci_topo_destroy(topo);
 }
 
+static void* ask_everything(void* arg) {
+  const mci_topo* topo = arg;
+  uint32_t n = mci_topo_nranks(topo);
+  uint64_t sum = mci_topo_diameter(topo);
+  for (uint32_t a = 0; a < n; a++)
+    for (uint32_t b = 0; b < n; b++) sum += mci_topo_hops(topo, a, b) * (uint64_t)(a * n + b);
+  return (void*)(uintptr_t)sum;
+}
+
+static void threads_that_ask_at_once_get_the_same_answers(void** state) {
+  (void)state;
+  mci_topo* topo = parse("mesh:6x6@dead=1.1+1.2+2.4+4.1,cut=3.3-3.4");
+  pthread_t threads[4];
+  for (size_t i = 0; i < MCI_COUNT(threads); i++)
+    assert_int_equal(pthread_create(&threads[i], NULL, ask_everything, topo), 0);
+  void *answers[MCI_COUNT(threads)], *alone;
+  for (size_t i = 0; i < MCI_COUNT(threads); i++) assert_int_equal(pthread_join(threads[i], &answers[i]), 0);
+  alone = ask_everything(topo);
+  for (size_t i = 0; i < MCI_COUNT(threads); i++) assert_ptr_equal(answers[i], alone);
+  mci_topo_destroy(topo);
+}
+
+static void damage_is_undone_by_healthy(void** state) {
+  (void)state;
+  mci_topo *topo = parse("mesh:3x3@2TB/s,1ns,dead=1.1,cut=0.0-0.1,neighbours"), *healthy;
+  assert_int_equal(mci_topo_ndead(topo) * 10 + mci_topo_ncut(topo), 11);
+  check_ok(mci_topo_healthy(topo, &healthy));
+  expect_text(healthy, "mesh:3x3@2TB/s,1ns,neighbours");
+  assert_true(mci_topo_is_regular(healthy));
+  mci_topo_destroy(healthy);
+  mci_topo_destroy(topo);
+}
+
 static void bad_parts_are_refused_by_name(void** state) {
   (void)state;
   mci_topo *topo = parse("mesh:2x2"), *part = NULL;
@@ -344,6 +379,8 @@ int main(void) {
       cmocka_unit_test(a_million_nodes_cost_a_few_bytes),
       cmocka_unit_test(parts_keep_the_geometry_they_span),
       cmocka_unit_test(picked_ranks_route_through_the_others),
+      cmocka_unit_test(threads_that_ask_at_once_get_the_same_answers),
+      cmocka_unit_test(damage_is_undone_by_healthy),
       cmocka_unit_test(bad_parts_are_refused_by_name),
       cmocka_unit_test(drawings_show_links_holes_and_rings),
   };
