@@ -68,6 +68,12 @@ meshcclResult_t meshcclTopoHops(meshcclTopo_t topo, int a, int b, int* hops);
 meshcclResult_t meshcclTopoBound(meshcclTopo_t topo, const char* collective, size_t bytes, int root, double* us,
                                  double* factor);
 
+/* Writes a table of the algorithms for a collective, best first: predicted time, share of the bound, longest chain of
+ * messages, and why others do not apply; '*' marks the one that would run. Rooted collectives take rank 0. bytes as
+ * meshcclTopoBound, sizes of the text as meshcclTopoPrint. Nothing is built: cost does not grow with the machine. */
+meshcclResult_t meshcclPlanExplain(meshcclTopo_t topo, const char* collective, size_t bytes, char* text, size_t size,
+                                   size_t* needed);
+
 #pragma GCC visibility pop
 
 #ifdef __cplusplus

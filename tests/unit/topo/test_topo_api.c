@@ -59,6 +59,37 @@ static void texts_tell_their_size(void** state) {
   check_ok(meshcclTopoDestroy(topo));
 }
 
+static void a_plan_is_explained_with_its_losers(void** state) {
+  (void)state;
+  meshcclTopo_t topo;
+  check_ok(meshcclTopoParse(&topo, "torus:4x4"));
+  size_t needed;
+  check_ok(meshcclPlanExplain(topo, "all_reduce", 1 << 20, NULL, 0, &needed));
+  char* text = mci_alloc(needed);
+  check_ok(meshcclPlanExplain(topo, "all_reduce", 1 << 20, text, needed, NULL));
+  assert_non_null(strstr(text, "no schedule takes less than 9.830 us"));
+  assert_int_equal(strlen(text) + 1, needed);
+  const char* chosen = strstr(text, "\n* ");
+  assert_non_null(chosen);
+  assert_null(strstr(chosen + 1, "\n* "));
+  /* Best first: predicted times ascend. */
+  double last = 0, share;
+  int rows = 0;
+  for (const char* line = chosen + 1; line && *line; line = strchr(line, '\n'), line = line ? line + 1 : NULL) {
+    double us;
+    if (sscanf(line + 2, "%*s %lf us, %lf%%", &us, &share) != 2) continue;
+    assert_true(us >= last && share <= 100);
+    last = us;
+    rows++;
+  }
+  assert_true(rows >= 2);
+  check_fails(meshcclPlanExplain(topo, "all_reduce", 8, text, 4, NULL), meshcclInvalidArgument, "size is 4");
+  check_fails(meshcclPlanExplain(topo, "sum", 8, text, needed, NULL), meshcclInvalidArgument, "\"sum\"");
+  check_fails(meshcclPlanExplain(NULL, "all_reduce", 8, NULL, 0, NULL), meshcclInvalidArgument, "topo is NULL");
+  mci_free(text);
+  check_ok(meshcclTopoDestroy(topo));
+}
+
 static void wrong_arguments_are_named(void** state) {
   (void)state;
   meshcclTopo_t topo, none = NULL;
@@ -97,6 +128,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_topology_answers_through_the_public_header),
       cmocka_unit_test(texts_tell_their_size),
+      cmocka_unit_test(a_plan_is_explained_with_its_losers),
       cmocka_unit_test(wrong_arguments_are_named),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
