@@ -1,0 +1,39 @@
+/* reduce_perf: the root gets the reduction of all ranks' vectors. */
+#include "perf/engine/perf.h"
+
+static perf_piece send_piece(const perf_view* view, int block) {
+  (void)view;
+  (void)block;
+  return (perf_piece){PERF_INPUT, 0, 0};
+}
+
+static perf_piece recv_piece(const perf_view* view, int block) {
+  (void)block;
+  return view->rank == view->root ? (perf_piece){PERF_RESULT, 0, 0} : (perf_piece){PERF_NONE, 0, 0};
+}
+
+static double bus_factor(int nranks) {
+  (void)nranks;
+  return 1;
+}
+
+static meshcclResult_t call(const perf_call* c) {
+  return meshcclReduce(c->send, c->recv, c->count, c->type, c->op, c->root, c->comm, c->stream);
+}
+
+static const perf_program program = {
+    .program = "reduce_perf",
+    .name = "Reduce",
+    .collective = "reduce",
+    .send_blocks = PERF_ONE,
+    .recv_blocks = PERF_ONE,
+    .reduces = true,
+    .rooted = true,
+    .in_place = true,
+    .send = send_piece,
+    .recv = recv_piece,
+    .bus_factor = bus_factor,
+    .call = call,
+};
+
+int main(int argc, char** argv) { return perf_main(&program, argc, argv); }
