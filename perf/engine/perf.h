@@ -76,7 +76,7 @@ struct perf_rank {
   perf_pattern pattern;
   perf_buffer send, recv;
   uint64_t phase; /* of the test data; moves alike on all ranks */
-  bool wrong; /* something was wrong here: the exit status must not depend on what was gathered */
+  bool wrong;     /* something was wrong here: the exit status must not depend on what was gathered */
 };
 
 struct perf_world {
@@ -87,7 +87,7 @@ struct perf_world {
   meshcclUniqueId id;
   perf_rank* ranks; /* of this process: nthreads * ngpus */
   int nlocal;
-  meshcclTopo_t topology;    /* for --bound, else NULL */
+  meshcclTopo_t topology;      /* for --bound, else NULL */
   atomic_uint_least64_t pulse; /* counts finished pieces of work, for the watchdog */
 };
 

@@ -17,10 +17,11 @@ static void print_settings(const perf_world* world) {
     snprintf(step, sizeof(step), "%g(factor)", o->step_factor);
   else
     snprintf(step, sizeof(step), "%zu(bytes)", o->step_bytes);
-  printf("# nThread %d nGpus %d minBytes %zu maxBytes %zu step: %s warmup iters: %d iters: %d agg iters: %d "
-         "validation: %d graph: 0 unalign: %zu\n",
-         o->nthreads, o->ngpus, o->min_bytes, o->max_bytes, step, o->warmup_iters, o->iters, o->agg_iters, o->check,
-         o->unalign);
+  printf(
+      "# nThread %d nGpus %d minBytes %zu maxBytes %zu step: %s warmup iters: %d iters: %d agg iters: %d "
+      "validation: %d graph: 0 unalign: %zu\n",
+      o->nthreads, o->ngpus, o->min_bytes, o->max_bytes, step, o->warmup_iters, o->iters, o->agg_iters, o->check,
+      o->unalign);
   if (o->blocking)
     printf("# Blocking Enabled: wait for completion%s after each collective%s\n",
            o->blocking == 1 ? " and barrier" : "", o->blocking == 1 ? "" : " (no barrier)");
