@@ -137,14 +137,17 @@ meshcclResult_t perf_measure(perf_rank* ranks, const perf_line* line, bool in_pl
 /* One issue of the operation, agg_iters times, on all ranks of the worker. */
 meshcclResult_t perf_issue(perf_rank* ranks, const perf_line* line, bool in_place, int times);
 meshcclResult_t perf_wait(perf_rank* ranks);
+void perf_half_clear(perf_half* half);
+
+/* ---- times.c ---- */
+/* Monotonic. */
+double perf_seconds(void);
 /* Fills all of out but `times`; n at least 1. */
 void perf_statistics(const double* times, int n, perf_iterations* out);
-void perf_half_clear(perf_half* half);
 
 /* ---- engine.c ---- */
 /* The whole program; returns its exit status. */
 int perf_main(const perf_program* program, int argc, char** argv);
 /* Elements per block for a size in bytes: the count argument. Blocks per rank are rounded down to 16 bytes. */
 size_t perf_count_of(const perf_program* program, size_t bytes, size_t element, int nranks);
-double perf_seconds(void);
 #endif

@@ -37,7 +37,10 @@ static int64_t budget(meshcclDataType_t type) {
 /* Sum, average and pre-multiplied sum within the budget. Who comes first changes from element to element: late ranks
  * may find the budget spent. */
 static void bounded_sum(const element* e) {
-  int64_t room[2] = {budget(e->type), perf_type_is_signed(e->type) ? budget(e->type) : 0}, sum = 0;
+  int64_t most = budget(e->type), sum = 0;
+  /* Inputs of one sign often use their budget up; without a random one their sum would be a constant. */
+  most -= (int64_t)(perf_random(e->state) % (uint64_t)(most / 2 + 1));
+  int64_t room[2] = {most, perf_type_is_signed(e->type) ? most : 0};
   int64_t share = room[0] / e->nranks; /* drawn up to twice the fair share, where that is a number */
   if (share < INT64_MAX / 2) share = 2 * share + 1;
   bool real = perf_type_is_float(e->type);
@@ -46,8 +49,8 @@ static void bounded_sum(const element* e) {
     int rank = (start + k) % e->nranks;
     int64_t scale = e->op == PERF_MULSUM ? perf_mulsum_scalar(rank) : 1;
     int sign = room[1] > 0 && (perf_random(e->state) & 1);
-    int64_t most = room[sign] / scale, value = (int64_t)(perf_random(e->state) % (uint64_t)(share + 1));
-    if (value > most) value = most;
+    int64_t limit = room[sign] / scale, value = (int64_t)(perf_random(e->state) % (uint64_t)(share + 1));
+    if (value > limit) value = limit;
     room[sign] -= value * scale;
     sum += sign ? -value * scale : value * scale;
     if (real)

@@ -149,14 +149,15 @@ static void encoding_rounds_to_nearest_even_and_saturates(void** state) {
       {meshcclFloat16, 65519.9, 0x7bff},     {meshcclFloat16, 65520, 0x7c00},
       {meshcclFloat16, 0x1p-24, 0x0001},     {meshcclFloat16, 0x1p-25, 0x0000},
       {meshcclFloat16, 0x1.8p-24, 0x0002},   {meshcclFloat16, -2, 0xc000},
-      {meshcclFloat16, 0x1.ffcp-15, 0x03ff}, {meshcclBfloat16, 1.00390625, 0x3f80},
-      {meshcclBfloat16, 1.01171875, 0x3f82}, {meshcclBfloat16, 3.4e38, 0x7f80},
-      {meshcclFloat8e4m3, 448, 0x7e},        {meshcclFloat8e4m3, 1e9, 0x7e},
-      {meshcclFloat8e4m3, -1e9, 0xfe},       {meshcclFloat8e4m3, 17, 0x58},
-      {meshcclFloat8e4m3, 19, 0x5a},         {meshcclFloat8e4m3, 0x1p-9, 0x01},
-      {meshcclFloat8e5m2, 57344, 0x7b},      {meshcclFloat8e5m2, 1e9, 0x7b},
-      {meshcclFloat8e5m2, 9, 0x48},          {meshcclFloat8e5m2, 11, 0x4a},
-      {meshcclFloat8e5m2, 0x1p-16, 0x01},    {meshcclFloat8e5m2, 0, 0x00},
+      {meshcclFloat16, 0x1.ff8p-15, 0x03ff}, {meshcclFloat16, 0x1.ffcp-15, 0x0400},
+      {meshcclBfloat16, 1.00390625, 0x3f80}, {meshcclBfloat16, 1.01171875, 0x3f82},
+      {meshcclBfloat16, 3.4e38, 0x7f80},     {meshcclFloat8e4m3, 448, 0x7e},
+      {meshcclFloat8e4m3, 1e9, 0x7e},        {meshcclFloat8e4m3, -1e9, 0xfe},
+      {meshcclFloat8e4m3, 17, 0x58},         {meshcclFloat8e4m3, 19, 0x5a},
+      {meshcclFloat8e4m3, 0x1p-9, 0x01},     {meshcclFloat8e5m2, 57344, 0x7b},
+      {meshcclFloat8e5m2, 1e9, 0x7b},        {meshcclFloat8e5m2, 9, 0x48},
+      {meshcclFloat8e5m2, 11, 0x4a},         {meshcclFloat8e5m2, 0x1p-16, 0x01},
+      {meshcclFloat8e5m2, 0, 0x00},
   };
   for (size_t k = 0; k < sizeof(rows) / sizeof(rows[0]); k++) {
     uint8_t element[8];
