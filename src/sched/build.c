@@ -147,6 +147,11 @@ static mci_instr* open_step(mci_build* b) {
   return NULL;
 }
 
+void mci_build_flags(mci_build* b, unsigned flags) {
+  mci_instr* step = open_step(b);
+  if (step) step->flags |= (uint8_t)flags;
+}
+
 void mci_build_after(mci_build* b, uint16_t channel, mci_affine count) {
   mci_instr* step = open_step(b);
   if (!step) return;
@@ -214,6 +219,12 @@ meshcclResult_t mci_build_finish(mci_build* b, mci_program** out) {
   }
   mci_free(b);
   return result;
+}
+
+void mci_build_drop(mci_build* b) {
+  if (!b) return;
+  mci_program_destroy(b->program);
+  mci_free(b);
 }
 
 void mci_program_destroy(mci_program* program) {
