@@ -11,7 +11,7 @@
  *    a fold with a lane destination also names a local destination (spill) where the result stands until it is sent;
  *    a step with only local sources and only lane destinations sends straight from the source (a "send");
  *  - its arrivals are free once it has run; its departures leave later, in order per lane, as credits allow, from the
- *    local destination if it has one, else from its single local source. That memory is lent: it stays in use until the
+ *    (first) local destination if it has one, else from its single local source. That memory is lent: it stays in use until the
  *    receiver's matching step has run, unless the lane destination is marked COPY: then the bytes are copied when the
  *    step runs, into room that the executor provides, and the memory is free once the step has run;
  *  - the next step of the channel starts when this one has run (its departures may still be pending).
@@ -168,6 +168,7 @@ void mci_build_channel(mci_build* b, uint16_t id);  /* ends the channel before; 
 void mci_build_repeat(mci_build* b, uint32_t count);
 void mci_build_end(mci_build* b);                   /* ends the repeat */
 void mci_build_step(mci_build* b, unsigned flags);  /* followed by after, dst, src calls of this step */
+void mci_build_flags(mci_build* b, unsigned flags); /* adds to the flags of the current step */
 void mci_build_after(mci_build* b, uint16_t channel, mci_affine count);
 void mci_build_dst(mci_build* b, mci_kind kind, unsigned flags, mci_shape shape);
 void mci_build_dst_tmp(mci_build* b, unsigned flags, mci_affine slot, mci_shape shape);
@@ -177,6 +178,7 @@ void mci_build_src_tmp(mci_build* b, mci_affine slot, mci_shape shape);
 void mci_build_src_lane(mci_build* b, mci_affine peer);
 uint64_t mci_build_count(const mci_build* b); /* steps of the current channel so far, closed repeats unrolled */
 meshcclResult_t mci_build_finish(mci_build* b, mci_program** out); /* frees b in any case */
+void mci_build_drop(mci_build* b); /* instead of finish: frees b and what was built */
 void mci_program_destroy(mci_program* program);
 size_t mci_program_bytes(const mci_program* program);
 

@@ -11,11 +11,11 @@
 
 /* ---- clocks ---- */
 
+/* Its content is the caller's to fill. */
 static mci_clock* clock_new(mci_verifier* v) {
   mci_clock* clock = v->free_clocks;
   if (clock) {
     v->free_clocks = clock->next_free;
-    memset(clock->known, 0, v->nchannels * sizeof *clock->known);
   } else {
     clock = mci_alloc(sizeof *clock + v->nchannels * sizeof *clock->known);
   }
@@ -38,17 +38,16 @@ static void drop(mci_verifier* v, mci_clock* clock) {
 static meshcclResult_t learn(mci_verifier* v, mci_clock** clock, const mci_clock* other, uint32_t channel,
                              uint32_t count) {
   if (*clock == other && (*clock)->known[channel] >= count) return meshcclSuccess;
-  if ((*clock)->refs > 1) {
-    mci_clock* own = clock_new(v);
-    if (!own) return mci_oom(sizeof *own + v->nchannels * sizeof *own->known);
-    memcpy(own->known, (*clock)->known, v->nchannels * sizeof *own->known);
-    drop(v, *clock);
-    *clock = own;
+  mci_clock *old = *clock, *target = old;
+  if (old->refs > 1) {
+    target = clock_new(v);
+    if (!target) return mci_oom(sizeof *target + v->nchannels * sizeof *target->known);
   }
-  uint32_t* restrict mine = (*clock)->known;
-  const uint32_t* theirs = other->known;
-  for (uint32_t i = 0; i < v->nchannels; i++) mine[i] = MCI_MAX(mine[i], theirs[i]);
-  mine[channel] = MCI_MAX(mine[channel], count);
+  const uint32_t *mine = old->known, *theirs = other->known;
+  for (uint32_t i = 0; i < v->nchannels; i++) target->known[i] = MCI_MAX(mine[i], theirs[i]);
+  target->known[channel] = MCI_MAX(target->known[channel], count);
+  if (target != old) drop(v, old);
+  *clock = target;
   return meshcclSuccess;
 }
 
@@ -356,7 +355,7 @@ meshcclResult_t mci_verify_run(mci_verifier* v) {
 meshcclResult_t mci_verify_order_init(mci_verifier* v) {
   sort_marks(v);
   v->queue = mci_alloc(v->nchannels * sizeof *v->queue);
-  mci_clock* nothing = clock_new(v);
+  mci_clock* nothing = clock_new(v); /* fresh memory: all zero */
   if (!v->queue || !nothing) {
     mci_free(nothing);
     return mci_oom(v->nchannels * sizeof *v->queue);
