@@ -9,6 +9,7 @@ extern const mci_family mci_family_direct;
 extern const mci_family mci_family_bidir_ring;
 extern const mci_family mci_family_ring;
 extern const mci_family mci_family_grid;
+extern const mci_family mci_family_tree;
 
 #define MCI_COLL_BIT(coll) (1u << (coll))
 

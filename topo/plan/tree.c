@@ -1,0 +1,180 @@
+/* Reduce up and broadcast down a spanning tree (spanning.c), in chunks that follow each other; all-reduce and barrier
+ * do both around a centre. Uses links only, on any connected topology; steps are twice the radius at most.
+ *
+ *      channel 0, up:     tmp? >parent <- in + <child + <child       root: out <- in + <child ..
+ *      channel 1, down:   out  >child >child <- <parent              root:      >child .. <- out
+ *
+ * Children are folded in the order of the tree, one rank folds each value, so all get the same bits. Ends: up waits
+ * only for ranks below, down for ranks above. Pipelined trees: Robert van de Geijn, On global combine operations, 1994.
+ */
+#include "topo/plan/tree.h"
+
+#include <stdio.h>
+
+#include "base/base.h"
+#include "topo/plan/cost.h"
+#include "topo/plan/families.h"
+
+#define COLLS                                                                                                          \
+  (MCI_COLL_BIT(MCI_ALL_REDUCE) | MCI_COLL_BIT(MCI_BARRIER) | MCI_COLL_BIT(MCI_BROADCAST) | MCI_COLL_BIT(MCI_REDUCE) | \
+   MCI_COLL_BIT(MCI_GATHER) | MCI_COLL_BIT(MCI_SCATTER))
+#define MAX_CHUNKS 64
+
+enum { UP, DOWN }; /* channels */
+
+static meshcclResult_t tree_of(const mci_topo* topo, const mci_request* request, mci_tree* out) {
+  uint32_t root = request->root;
+  if (!mci_coll_rooted(request->coll)) MCI_TRY(mci_tree_center(topo, &root));
+  return mci_tree_of(topo, root, out);
+}
+
+static const char* refuse(const mci_topo* topo, const mci_request* request, char* buffer, size_t size) {
+  if (mci_topo_nranks(topo) == 1) return "a single rank has no tree";
+  if (mci_topo_routed(topo) || mci_topo_is_regular(topo) || mci_topo_is_full(topo)) return NULL;
+  mci_tree tree;
+  if (tree_of(topo, request, &tree) != meshcclSuccess) return "there is no memory for a tree";
+  bool routed = tree.routed;
+  mci_tree_fini(&tree);
+  if (!routed) return NULL;
+  snprintf(buffer, size, "not all ranks are joined to rank %u by links between ranks", tree.root);
+  return buffer;
+}
+
+/* ---- cost ---- */
+/* (K + passes * depth - 1) messages of 1/K of the vector, one after the other, and the delay of passes * depth hops. */
+static void cost_of_whole(const mci_topo* topo, const mci_request* request, const mci_tree* tree, mci_plan_cost* out) {
+  mci_link link = mci_topo_link(topo);
+  uint64_t hops = (uint64_t)tree->depth * (mci_coll_rooted(request->coll) ? 1 : 2);
+  *out = (mci_plan_cost){.cost_ps = UINT64_MAX, .steps = (uint32_t)hops, .channels = 1, .load = 1};
+  if (!mci_coll_rooted(request->coll)) out->channels = 2;
+  for (uint32_t chunks = 1; chunks <= MAX_CHUNKS; chunks *= 2) {
+    uint64_t bytes = mci_cost_share(request->bytes, 1, chunks);
+    if (chunks > 1 && bytes < MCI_COST_MIN_MESSAGE) break;
+    uint64_t time = (chunks + hops - 1) * (mci_cost_wire(&link, bytes) + link.cost_ps) + hops * link.lat_ps;
+    if (time >= out->cost_ps) continue;
+    out->cost_ps = time;
+    out->chunks = chunks;
+  }
+}
+
+/* Every block passes the root's link to its branch: the largest branch counts. */
+static void cost_of_blocks(const mci_topo* topo, const mci_request* request, const mci_tree* tree, mci_plan_cost* out) {
+  mci_link link = mci_topo_link(topo);
+  uint32_t n = mci_topo_nranks(topo), branch = mci_tree_largest_branch(tree);
+  uint64_t message = mci_cost_wire(&link, mci_cost_share(request->bytes, 1, n)) + link.cost_ps;
+  uint32_t children[MCI_TREE_MAX_CHILDREN];
+  *out = (mci_plan_cost){.steps = tree->depth, .chunks = 1, .load = (double)branch / n};
+  out->channels = mci_tree_children(tree, tree->root, children);
+  out->cost_ps = tree->depth * link.lat_ps + branch * message;
+}
+
+static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
+  mci_tree tree;
+  *out = (mci_plan_cost){.cost_ps = UINT64_MAX, .chunks = 1};
+  if (tree_of(topo, request, &tree) != meshcclSuccess) return;
+  if (mci_coll_block_major(request->coll)) {
+    cost_of_blocks(topo, request, &tree, out);
+  } else {
+    cost_of_whole(topo, request, &tree, out);
+  }
+  mci_tree_fini(&tree);
+}
+
+/* ---- building ---- */
+static mci_affine chunk(const mci_tree_spot* s, int32_t base) { return mci_lin(base, s->chunks > 1); }
+static mci_shape part(const mci_tree_spot* s) { return mci_span(mci_const(0), 1, chunk(s, 0)); }
+
+static void open_channel(const mci_tree_spot* s, uint16_t id) {
+  mci_build_channel(s->b, id);
+  if (s->chunks > 1) mci_build_repeat(s->b, s->chunks);
+}
+
+static void close_channel(const mci_tree_spot* s) {
+  if (s->chunks > 1) mci_build_end(s->b);
+}
+
+static void to_children(const mci_tree_spot* s) {
+  for (uint32_t i = 0; i < s->nchildren; i++) mci_build_dst_lane(s->b, 0, mci_const((int32_t)s->children[i]));
+}
+
+/* place: where a rank that passes its sum on keeps it meanwhile. */
+static void reduce_up(const mci_tree_spot* s, mci_kind place) {
+  bool root = s->parent == MCI_TREE_NONE;
+  open_channel(s, UP);
+  mci_build_step(s->b, (root ? MCI_FINISH : 0) | (s->wide && s->nchildren ? MCI_WIDE : 0));
+  if (root) {
+    mci_build_dst(s->b, MCI_OUT, 0, part(s));
+  } else {
+    if (s->nchildren && place == MCI_TMP) mci_build_dst_tmp(s->b, MCI_SPILL, chunk(s, 0), part(s));
+    if (s->nchildren && place == MCI_OUT) mci_build_dst(s->b, MCI_OUT, MCI_SPILL, part(s));
+    mci_build_dst_lane(s->b, 0, mci_const((int32_t)s->parent));
+  }
+  mci_build_src(s->b, MCI_IN, part(s));
+  for (uint32_t i = 0; i < s->nchildren; i++) mci_build_src_lane(s->b, mci_const((int32_t)s->children[i]));
+  close_channel(s);
+}
+
+/* What the root sends: its input, which enters its output at the same time, or the sum in its output. */
+static void broadcast_down(const mci_tree_spot* s, uint16_t id, bool sum) {
+  bool root = s->parent == MCI_TREE_NONE;
+  open_channel(s, id);
+  mci_build_step(s->b, 0);
+  if (root && sum) mci_build_after(s->b, UP, chunk(s, 1));
+  if (!root || !sum) mci_build_dst(s->b, MCI_OUT, 0, part(s));
+  to_children(s);
+  if (root) {
+    mci_build_src(s->b, sum ? MCI_OUT : MCI_IN, part(s));
+  } else {
+    mci_build_src_lane(s->b, mci_const((int32_t)s->parent));
+  }
+  close_channel(s);
+}
+
+static meshcclResult_t build_steps(const mci_tree_spot* s, mci_coll coll) {
+  bool root = s->parent == MCI_TREE_NONE;
+  switch (coll) {
+    case MCI_BROADCAST:
+      broadcast_down(s, 0, false);
+      return meshcclSuccess;
+    case MCI_REDUCE:
+      mci_build_slots(s->b, !root && s->nchildren ? s->chunks : 0);
+      reduce_up(s, MCI_TMP);
+      return meshcclSuccess;
+    case MCI_GATHER:
+      if (root) return mci_tree_build_gather_root(s);
+      mci_tree_build_gather(s);
+      return meshcclSuccess;
+    case MCI_SCATTER:
+      return mci_tree_build_scatter(s);
+    default: /* all-reduce, barrier */
+      reduce_up(s, MCI_OUT);
+      broadcast_down(s, DOWN, true);
+      return meshcclSuccess;
+  }
+}
+
+static meshcclResult_t build(const mci_topo* topo, const mci_request* request, const mci_plan_cost* cost_of,
+                             uint32_t rank, mci_program** out) {
+  mci_tree tree;
+  MCI_TRY(tree_of(topo, request, &tree));
+  uint32_t n = mci_topo_nranks(topo);
+  bool blocks = mci_coll_block_major(request->coll);
+  mci_build* b = mci_build_begin(request->coll, "tree", n, rank, request->root);
+  mci_build_layout(b, blocks ? n : 1, blocks ? 1 : cost_of->chunks, NULL);
+  mci_tree_spot spot = {.tree = &tree, .b = b, .rank = rank, .wide = request->wide, .chunks = cost_of->chunks};
+  spot.parent = mci_tree_parent(&tree, rank);
+  spot.nchildren = mci_tree_children(&tree, rank, spot.children);
+  meshcclResult_t result = build_steps(&spot, request->coll);
+  mci_tree_fini(&tree);
+  mci_program* program;
+  meshcclResult_t built = mci_build_finish(b, &program);
+  if (built == meshcclSuccess && result != meshcclSuccess) mci_program_destroy(program);
+  MCI_TRY(result);
+  MCI_TRY(built);
+  program->steps = cost_of->steps;
+  *out = program;
+  return meshcclSuccess;
+}
+
+const mci_family mci_family_tree = {"tree", COLLS, "up and down a spanning tree of links, chunk by chunk",
+                                    refuse, cost,  build};

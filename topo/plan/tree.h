@@ -1,0 +1,24 @@
+/* Between tree.c (the family, whole vectors) and tree_blocks.c (gather and scatter). */
+#ifndef MCI_PLAN_TREE_H
+#define MCI_PLAN_TREE_H
+
+#include "topo/plan/plan.h"
+#include "topo/plan/spanning.h"
+
+/* What one rank knows of its tree. */
+typedef struct {
+  const mci_tree* tree;
+  mci_build* b;
+  uint32_t rank, parent; /* parent MCI_TREE_NONE: the root */
+  uint32_t nchildren, children[MCI_TREE_MAX_CHILDREN];
+  bool wide;
+  uint32_t chunks;
+} mci_tree_spot;
+
+/* The largest number of blocks that passes between the root and one child. */
+uint32_t mci_tree_largest_branch(const mci_tree* tree);
+void mci_tree_build_gather(const mci_tree_spot* spot);
+meshcclResult_t mci_tree_build_scatter(const mci_tree_spot* spot);
+meshcclResult_t mci_tree_build_gather_root(const mci_tree_spot* spot);
+
+#endif
