@@ -19,7 +19,7 @@ bool mci_type_is_float(meshcclDataType_t type);
 void mci_fold(const meshcclFold_t* fold);
 /* The same with the portable kernels only: what tests compare with. */
 void mci_fold_reference(const meshcclFold_t* fold);
-/* memcpy that may bypass the cache for long runs. */
+/* memcpy; dst may be equal to src. It stores through the cache: what is copied here is read again soon. */
 void mci_copy(void* dst, const void* src, size_t bytes);
 
 /* Conversions of the narrow floats: to nearest even, subnormals included. Too large becomes infinity in half and

@@ -5,6 +5,12 @@
 #include <string.h>
 
 #define VECTOR_BYTES 32
+#define MAX_i8(a, b) _mm256_max_epi8((__m256i)(a), (__m256i)(b))
+#define MIN_i8(a, b) _mm256_min_epi8((__m256i)(a), (__m256i)(b))
+#define MAX_i16(a, b) _mm256_max_epi16((__m256i)(a), (__m256i)(b))
+#define MIN_i16(a, b) _mm256_min_epi16((__m256i)(a), (__m256i)(b))
+#define MAX_i32(a, b) _mm256_max_epi32((__m256i)(a), (__m256i)(b))
+#define MIN_i32(a, b) _mm256_min_epi32((__m256i)(a), (__m256i)(b))
 #define HALF_WIDEN(from) _mm256_cvtph_ps(_mm_loadu_si128((const void*)(from)))
 #define HALF_NARROW(low, high) \
   _mm256_set_m128i(_mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT), _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT))

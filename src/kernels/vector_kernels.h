@@ -145,47 +145,43 @@ ARITHMETIC(f64, double)
 
 /* ---- max, min ---- on the elements as they lie in memory, made signed integers of the same order
  * Unsigned integers flip their top bit; negative floats flip their magnitude bits; done again, this gives the element
- * back. A NaN first takes the sign with which it wins: then it lies beyond infinity. */
+ * back. NaNs lie beyond the infinities, so floats keep track of both ends: one of them beyond its infinity is a NaN. */
 
 typedef enum { SIGNED, UNSIGNED, FLOATING } order;
 
 /* largest: a float's largest magnitude that is no NaN. */
-#define ORDERED(lanes, number)                                                                                        \
-  INLINE vec_##lanes top_##lanes(void) { return all_##lanes((number)((uint64_t)1 << (8 * sizeof(number) - 1))); }     \
-  INLINE vec_##lanes flip_##lanes(order kind, vec_##lanes x) {                                                        \
-    if (kind == UNSIGNED) return x ^ top_##lanes();                                                                   \
-    if (kind == FLOATING) return x ^ ((vec_##lanes)(x < 0) & ~top_##lanes());                                         \
-    return x;                                                                                                         \
-  }                                                                                                                   \
-  INLINE vec_##lanes key_##lanes(order kind, meshcclRedOp_t op, vec_##lanes x, number largest) {                      \
-    if (kind == FLOATING) {                                                                                           \
-      vec_##lanes nan = (vec_##lanes)((x & ~top_##lanes()) > all_##lanes(largest));                                   \
-      x = op == meshcclMax ? x & ~(nan & top_##lanes()) : x | (nan & top_##lanes());                                  \
-    }                                                                                                                 \
-    return flip_##lanes(kind, x);                                                                                     \
-  }                                                                                                                   \
-  INLINE vec_##lanes element_##lanes(order kind, vec_##lanes key, number largest, number nan) {                       \
-    vec_##lanes x = flip_##lanes(kind, key);                                                                          \
-    if (kind != FLOATING) return x;                                                                                   \
-    return SELECT(vec_##lanes, (x & ~top_##lanes()) > all_##lanes(largest), all_##lanes(nan), x);                     \
-  }                                                                                                                   \
-  INLINE void order_##lanes(const meshcclFold_t* shared, order kind, meshcclRedOp_t op, number largest, number nan) { \
-    const meshcclFold_t fold = *shared;                                                                               \
-    for (size_t at = 0; at < fold.count * sizeof(number); at += TILE_BYTES) {                                         \
-      tile_##lanes best = read_##lanes((const char*)fold.sources[0] + at, LANE_VECTORS);                              \
-      EACH(j, LANE_VECTORS) best.v[j] = key_##lanes(kind, op, best.v[j], largest);                                    \
-      for (int k = 1; k < fold.nsources; k++) {                                                                       \
-        tile_##lanes x = read_##lanes((const char*)fold.sources[k] + at, LANE_VECTORS);                               \
-        EACH(j, LANE_VECTORS) {                                                                                       \
-          x.v[j] = key_##lanes(kind, op, x.v[j], largest);                                                            \
-          best.v[j] = op == meshcclMax ? SELECT(vec_##lanes, best.v[j] > x.v[j], best.v[j], x.v[j])                   \
-                                       : SELECT(vec_##lanes, best.v[j] < x.v[j], best.v[j], x.v[j]);                  \
-        }                                                                                                             \
-      }                                                                                                               \
-      tile_u32 memory;                                                                                                \
-      EACH(j, LANE_VECTORS) memory.v[j] = (vec_u32)element_##lanes(kind, best.v[j], largest, nan);                    \
-      store(&fold, at, memory, TILE_BYTES);                                                                           \
-    }                                                                                                                 \
+#define ORDERED(lanes, number)                                                                                         \
+  INLINE vec_##lanes flip_##lanes(order kind, vec_##lanes x) {                                                         \
+    const vec_##lanes top = all_##lanes((number)((uint64_t)1 << (8 * sizeof(number) - 1)));                            \
+    if (kind == UNSIGNED) return x ^ top;                                                                              \
+    if (kind == FLOATING) return x ^ (x >> (8 * sizeof(number) - 1) & ~top);                                           \
+    return x;                                                                                                          \
+  }                                                                                                                    \
+  INLINE vec_##lanes element_##lanes(order kind, meshcclRedOp_t op, vec_##lanes high, vec_##lanes low, number largest, \
+                                     number nan) {                                                                     \
+    vec_##lanes best = flip_##lanes(kind, op == meshcclMax ? high : low);                                              \
+    if (kind != FLOATING) return best;                                                                                 \
+    vec_##lanes beyond = (vec_##lanes)(high > all_##lanes(largest)) | (vec_##lanes)(low < all_##lanes(~largest));      \
+    return SELECT(vec_##lanes, beyond, all_##lanes(nan), best);                                                        \
+  }                                                                                                                    \
+  INLINE void order_##lanes(const meshcclFold_t* shared, order kind, meshcclRedOp_t op, number largest, number nan) {  \
+    const meshcclFold_t fold = *shared;                                                                                \
+    for (size_t at = 0; at < fold.count * sizeof(number); at += TILE_BYTES) {                                          \
+      tile_##lanes high = read_##lanes((const char*)fold.sources[0] + at, LANE_VECTORS), low;                          \
+      EACH(j, LANE_VECTORS) low.v[j] = high.v[j] = flip_##lanes(kind, high.v[j]);                                      \
+      for (int k = 1; k < fold.nsources; k++) {                                                                        \
+        tile_##lanes x = read_##lanes((const char*)fold.sources[k] + at, LANE_VECTORS);                                \
+        EACH(j, LANE_VECTORS) {                                                                                        \
+          x.v[j] = flip_##lanes(kind, x.v[j]);                                                                         \
+          if (kind == FLOATING || op == meshcclMax) high.v[j] = (vec_##lanes)MAX_##lanes(high.v[j], x.v[j]);           \
+          if (kind == FLOATING || op == meshcclMin) low.v[j] = (vec_##lanes)MIN_##lanes(low.v[j], x.v[j]);             \
+        }                                                                                                              \
+      }                                                                                                                \
+      tile_u32 memory;                                                                                                 \
+      EACH(j, LANE_VECTORS)                                                                                            \
+      memory.v[j] = (vec_u32)element_##lanes(kind, op, high.v[j], low.v[j], largest, nan);                             \
+      store(&fold, at, memory, TILE_BYTES);                                                                            \
+    }                                                                                                                  \
   }
 ORDERED(i8, int8_t)
 ORDERED(i16, int16_t)

@@ -2,7 +2,8 @@
  * VECTOR_BYTES is the width of the processor's registers. A tile is four registers that advance together.
  *
  * Narrow floats are widened within their 32-bit lane: two halves or four bytes of a lane become two or four float
- * registers, so that no lane ever crosses. Arithmetic, unlike its tables, does not care about the order of elements. */
+ * registers, so that no lane ever crosses. Arithmetic does not care about the order of elements, as long as all
+ * sources and the result have the same. */
 #define INLINE static inline __attribute__((always_inline))
 #define EACH(index, count) _Pragma("GCC unroll 4") for (int index = 0; index < (count); index++)
 
@@ -13,7 +14,8 @@ enum { LANE_VECTORS = 4, TILE_BYTES = LANE_VECTORS * VECTOR_BYTES };
   typedef struct {                                                              \
     vec_##name v[LANE_VECTORS];                                                 \
   } tile_##name;                                                                \
-  INLINE vec_##name all_##name(type x) { return (vec_##name){0} + x; }          \
+  /* Subtracted from, because -0 + 0 would lose the sign. */                    \
+  INLINE vec_##name all_##name(type x) { return x - (vec_##name){0}; }          \
   INLINE tile_##name read_##name(const char* from, int vectors) {               \
     tile_##name tile = {0};                                                     \
     EACH(j, vectors) memcpy(&tile.v[j], from + j * VECTOR_BYTES, VECTOR_BYTES); \
@@ -34,6 +36,24 @@ LANES(f64, double)
 
 /* mask ? yes : no, for masks of all ones or all zeros per lane. */
 #define SELECT(type, mask, yes, no) ((type)(((vec_u64)(yes) & (vec_u64)(mask)) | ((vec_u64)(no) & ~(vec_u64)(mask))))
+
+/* The larger and the smaller of each lane, where the set has no instruction for it. */
+#ifndef MAX_i8
+#define MAX_i8(a, b) SELECT(vec_i8, (a) > (b), a, b)
+#define MIN_i8(a, b) SELECT(vec_i8, (a) < (b), a, b)
+#endif
+#ifndef MAX_i16
+#define MAX_i16(a, b) SELECT(vec_i16, (a) > (b), a, b)
+#define MIN_i16(a, b) SELECT(vec_i16, (a) < (b), a, b)
+#endif
+#ifndef MAX_i32
+#define MAX_i32(a, b) SELECT(vec_i32, (a) > (b), a, b)
+#define MIN_i32(a, b) SELECT(vec_i32, (a) < (b), a, b)
+#endif
+#ifndef MAX_i64
+#define MAX_i64(a, b) SELECT(vec_i64, (a) > (b), a, b)
+#define MIN_i64(a, b) SELECT(vec_i64, (a) < (b), a, b)
+#endif
 
 /* The one NaN that arithmetic gives. */
 #ifndef CANONICAL_F32

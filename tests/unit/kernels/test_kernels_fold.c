@@ -2,6 +2,7 @@
  * portable reference's bits for random bit patterns of all types, operators, flags, counts and misalignments. */
 #include <math.h>
 
+#include "base/globals.h"
 #include "kernels/kernels.h"
 #include "support/test.h"
 
@@ -289,6 +290,9 @@ static void scaled_sources_are_multiplied_before_they_enter(void** state) {
   fold.nsources = 1;
   mci_fold(&fold);
   for (int i = 0; i < 100; i++) assert_true(out[i] == 3 * (float)i);
+  scale = -0.0f;
+  mci_fold(&fold);
+  for (int i = 0; i < 100; i++) assert_true(out[i] == 0 && signbit(out[i]));
   const void* integers[] = {&ia, &ib};
   destination = &iout;
   fold = (meshcclFold_t){.destinations = &destination,
@@ -332,21 +336,46 @@ static void two_operands_commute(void** state) {
   }
 }
 
-static void the_variable_forces_a_set_and_a_missing_one_is_refused(void** state) {
+#if defined(__x86_64__)
+#define FOREIGN_SET "neon"
+#else
+#define FOREIGN_SET "avx2"
+#endif
+
+static void a_set_can_be_forced_and_a_missing_one_is_refused(void** state) {
   (void)state;
   check_ok(mci_kernels_force("scalar"));
   assert_string_equal(mci_kernels_in_use(), "scalar");
-#if defined(__x86_64__)
-  check_fails(mci_kernels_force("neon"), meshcclNotSupported, "neon");
-#else
-  check_fails(mci_kernels_force("avx2"), meshcclNotSupported, "avx2");
-#endif
+  check_fails(mci_kernels_force(FOREIGN_SET), meshcclNotSupported, FOREIGN_SET);
+  check_fails(mci_kernels_force("abacus"), meshcclNotSupported, "abacus");
   assert_string_equal(mci_kernels_in_use(), "scalar");
   check_ok(mci_kernels_force("auto"));
   const char* names[8];
   uint32_t count = mci_kernels_available(names, MCI_COUNT(names));
   assert_string_equal(mci_kernels_in_use(), names[0]);
   assert_string_equal(names[count - 1], "scalar");
+  assert_int_equal(mci_kernels_available(NULL, 0), count);
+}
+
+/* As a fresh process with this variable would choose. */
+static const char* chosen_by(const char* variable) {
+  setenv("MESHCCL_KERNELS", variable, 1);
+  setenv("MESHCCL_DEBUG", "none", 1);
+  mci_params_reload();
+  atomic_store(&mci_globals.kernels, NULL);
+  return mci_kernels_in_use();
+}
+
+static void the_variable_chooses_and_a_missing_set_gives_the_best(void** state) {
+  (void)state;
+  const char* names[8];
+  uint32_t count = mci_kernels_available(names, MCI_COUNT(names));
+  for (uint32_t i = 0; i < count; i++) assert_string_equal(chosen_by(names[i]), names[i]);
+  assert_string_equal(chosen_by("auto"), names[0]);
+  assert_string_equal(chosen_by(FOREIGN_SET), names[0]);
+  unsetenv("MESHCCL_KERNELS");
+  unsetenv("MESHCCL_DEBUG");
+  mci_params_reload();
 }
 
 static void copies_are_exact_at_any_length(void** state) {
@@ -374,7 +403,8 @@ int main(void) {
       cmocka_unit_test(all_pairs_of_small_floats_agree),
       cmocka_unit_test(scaled_sources_are_multiplied_before_they_enter),
       cmocka_unit_test(two_operands_commute),
-      cmocka_unit_test(the_variable_forces_a_set_and_a_missing_one_is_refused),
+      cmocka_unit_test(a_set_can_be_forced_and_a_missing_one_is_refused),
+      cmocka_unit_test(the_variable_chooses_and_a_missing_set_gives_the_best),
       cmocka_unit_test(copies_are_exact_at_any_length),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
