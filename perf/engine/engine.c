@@ -22,20 +22,8 @@ typedef struct {
 
 static bool moves_data(const perf_program* p) { return p->send_blocks || p->recv_blocks; }
 
-static bool per_rank_blocks(const perf_program* p) {
-  return p->send_blocks == PERF_PER_RANK || p->recv_blocks == PERF_PER_RANK;
-}
-
-size_t perf_count_of(const perf_program* program, size_t bytes, size_t element, int nranks) {
-  if (!per_rank_blocks(program)) return bytes / element;
-  return bytes / element / (size_t)nranks / (16 / element) * (16 / element);
-}
-
 static perf_line line_of(const worker* w, meshcclDataType_t type, int op, int root, size_t bytes) {
-  const perf_program* p = w->world->program;
-  size_t element = perf_type_size(type), blocks = per_rank_blocks(p) ? (size_t)w->ranks->group_size : 1;
-  size_t count = perf_count_of(p, bytes, element, w->ranks->group_size);
-  return (perf_line){type, op, root, count, count * element * blocks};
+  return perf_line_of(w->world->program, type, op, root, bytes, w->ranks->group_size);
 }
 
 /* Once over all sizes, doubling. */

@@ -108,6 +108,11 @@ void perf_world_close(perf_world* world);
 meshcclResult_t perf_gather(perf_rank* ranks, const void* mine, size_t bytes, void* all_out);
 meshcclResult_t perf_barrier(perf_rank* ranks);
 
+/* ---- lines.c ---- */
+/* The line for a size in bytes: all bytes of the larger buffer, in blocks of whole multiples of 16 bytes where a buffer
+ * has a block per rank. A program without buffers has a line of size 0. */
+perf_line perf_line_of(const perf_program* program, meshcclDataType_t type, int op, int root, size_t bytes, int nranks);
+
 /* ---- buffers.c ---- */
 meshcclResult_t perf_buffers_open(perf_rank* rank, size_t bytes);
 void perf_buffers_close(perf_rank* rank);
@@ -148,6 +153,4 @@ void perf_statistics(const double* times, int n, perf_iterations* out);
 /* ---- engine.c ---- */
 /* The whole program; returns its exit status. */
 int perf_main(const perf_program* program, int argc, char** argv);
-/* Elements per block for a size in bytes: the count argument. Blocks per rank are rounded down to 16 bytes. */
-size_t perf_count_of(const perf_program* program, size_t bytes, size_t element, int nranks);
 #endif
