@@ -47,7 +47,7 @@ static mci_phases phases_of(const mci_topo* topo, const mci_request* request, ui
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
   mci_phases phases = phases_of(topo, request, 0);
   mci_axis_links links[MCI_MAX_DIMS];
-  for (uint32_t a = 0; a < phases.naxes; a++) links[a] = (mci_axis_links){mci_topo_link(topo), phases.axes[a].n, 1};
+  for (uint32_t a = 0; a < phases.naxes; a++) links[a] = (mci_axis_links){mci_topo_link(topo), 0, 1};
   mci_phases_cost(&phases, links, request->bytes, out);
 }
 

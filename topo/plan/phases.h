@@ -39,8 +39,8 @@ typedef struct {
 /* Figures of the links under an axis. */
 typedef struct {
   mci_link link;
-  uint64_t round; /* hops of the steps to the next position, summed over all positions */
-  uint32_t load;  /* steps that share a link direction */
+  uint64_t detour; /* hops of all its steps beyond one each */
+  uint32_t load;   /* steps that share a link direction */
 } mci_axis_links;
 
 /* Fills order and weight from axes: one colour per axis, weighted so that all links carry alike; colours that would

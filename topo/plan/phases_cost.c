@@ -45,8 +45,8 @@ static uint64_t latency(const question* q) {
       uint32_t a = q->phases->order[c][l];
       const mci_axis* axis = &q->phases->axes[a];
       const mci_link* link = &q->links[a].link;
-      uint64_t message = mci_cost_share(link->lat_ps, q->links[a].round, axis->n) + link->cost_ps;
-      slowest = MCI_MAX(slowest, mci_axis_depth(axis) * message);
+      uint64_t chain = mci_axis_depth(axis) * (link->lat_ps + link->cost_ps) + q->links[a].detour * link->lat_ps;
+      slowest = MCI_MAX(slowest, chain);
     }
     sum += slowest;
   }

@@ -123,7 +123,7 @@ static uint32_t closed_depth(const mci_tree* tree) {
 meshcclResult_t mci_tree_of(const mci_topo* topo, uint32_t root, mci_tree* out) {
   *out = (mci_tree){.topo = topo, .root = root};
   if (!closed_form(topo)) return mci_tree_search(out);
-  out->depth = closed_depth(out);
+  out->depth = out->hops = closed_depth(out);
   return meshcclSuccess;
 }
 

@@ -11,10 +11,10 @@
 typedef struct {
   const mci_topo* topo;
   uint32_t root;
-  uint32_t depth;   /* hops of the deepest rank */
-  uint32_t* parent; /* searched trees: per rank, the root's own is itself; else NULL */
-  uint32_t* size;   /* searched trees: ranks at and below */
-  uint32_t* child;  /* searched trees: first child; `sibling` the next one; MCI_TREE_NONE ends */
+  uint32_t depth, hops; /* messages and hops to the deepest rank */
+  uint32_t* parent;     /* searched trees: per rank, the root's own is itself; else NULL */
+  uint32_t* size;       /* searched trees: ranks at and below */
+  uint32_t* child;      /* searched trees: first child; `sibling` the next one; MCI_TREE_NONE ends */
   uint32_t* sibling;
   bool routed; /* some edge is not a link */
 } mci_tree;

@@ -11,15 +11,17 @@
 typedef struct {
   mci_tree* tree;
   uint32_t n;
-  uint32_t* depth;
+  uint32_t *depth, *hops;
   uint32_t* queue;
   uint32_t head, tail;
 } search;
 
 static void join(search* s, uint32_t parent, uint32_t rank, uint32_t hops) {
   s->tree->parent[rank] = parent;
-  s->depth[rank] = s->depth[parent] + hops;
+  s->depth[rank] = s->depth[parent] + 1;
+  s->hops[rank] = s->hops[parent] + hops;
   s->tree->depth = MCI_MAX(s->tree->depth, s->depth[rank]);
+  s->tree->hops = MCI_MAX(s->tree->hops, s->hops[rank]);
   s->queue[s->tail++] = rank;
 }
 
@@ -68,8 +70,10 @@ static meshcclResult_t run(mci_tree* tree, search* s) {
   tree->child = mci_alloc(bytes);
   tree->sibling = mci_alloc(bytes);
   s->depth = mci_alloc(bytes);
+  s->hops = mci_alloc(bytes);
   s->queue = mci_alloc(bytes);
-  if (!tree->parent || !tree->size || !tree->child || !tree->sibling || !s->depth || !s->queue) return mci_oom(bytes);
+  if (!tree->parent || !tree->size || !tree->child || !tree->sibling) return mci_oom(bytes);
+  if (!s->depth || !s->hops || !s->queue) return mci_oom(bytes);
   memset(tree->parent, 0xff, bytes);
   memset(tree->child, 0xff, bytes);
   memset(tree->sibling, 0xff, bytes);
@@ -82,6 +86,7 @@ meshcclResult_t mci_tree_search(mci_tree* tree) {
   search s = {.tree = tree, .n = mci_topo_nranks(tree->topo)};
   meshcclResult_t result = run(tree, &s);
   mci_free(s.depth);
+  mci_free(s.hops);
   mci_free(s.queue);
   if (result != meshcclSuccess) mci_tree_fini(tree);
   return result;

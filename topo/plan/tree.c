@@ -41,16 +41,16 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
 }
 
 /* ---- cost ---- */
-/* (K + passes * depth - 1) messages of 1/K of the vector, one after the other, and the delay of passes * depth hops. */
+/* (K + passes * depth - 1) messages of 1/K of the vector, one after the other, and the delay of each pass. */
 static void cost_of_whole(const mci_topo* topo, const mci_request* request, const mci_tree* tree, mci_plan_cost* out) {
   mci_link link = mci_topo_link(topo);
-  uint64_t hops = (uint64_t)tree->depth * (mci_coll_rooted(request->coll) ? 1 : 2);
-  *out = (mci_plan_cost){.cost_ps = UINT64_MAX, .steps = (uint32_t)hops, .channels = 1, .load = 1};
-  if (!mci_coll_rooted(request->coll)) out->channels = 2;
+  uint64_t passes = mci_coll_rooted(request->coll) ? 1 : 2, steps = passes * tree->depth;
+  *out = (mci_plan_cost){.cost_ps = UINT64_MAX, .steps = (uint32_t)steps, .channels = (uint32_t)passes, .load = 1};
   for (uint32_t chunks = 1; chunks <= MAX_CHUNKS; chunks *= 2) {
     uint64_t bytes = mci_cost_share(request->bytes, 1, chunks);
     if (chunks > 1 && bytes < MCI_COST_MIN_MESSAGE) break;
-    uint64_t time = (chunks + hops - 1) * (mci_cost_wire(&link, bytes) + link.cost_ps) + hops * link.lat_ps;
+    uint64_t time = (chunks + steps - 1) * (mci_cost_wire(&link, bytes) + link.cost_ps);
+    time += passes * tree->hops * link.lat_ps;
     if (time >= out->cost_ps) continue;
     out->cost_ps = time;
     out->chunks = chunks;
@@ -65,7 +65,7 @@ static void cost_of_blocks(const mci_topo* topo, const mci_request* request, con
   uint32_t children[MCI_TREE_MAX_CHILDREN];
   *out = (mci_plan_cost){.steps = tree->depth, .chunks = 1, .load = (double)branch / n};
   out->channels = mci_tree_children(tree, tree->root, children);
-  out->cost_ps = tree->depth * link.lat_ps + branch * message;
+  out->cost_ps = tree->hops * link.lat_ps + branch * message;
 }
 
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
