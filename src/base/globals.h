@@ -23,6 +23,7 @@ struct mci_globals {
   struct mci_param_value params[MCI_NUM_PARAMS];
   int log_fd;                            /* 0: not opened yet */
   _Atomic int64_t fail_after;            /* test hook of alloc.c */
+  pthread_mutex_t plugins_lock;          /* guards transports; taken before lock */
   const void* transports[MCI_MAX_PLUGINS];
   int ntransports;
   const void* devices[MCI_MAX_PLUGINS];

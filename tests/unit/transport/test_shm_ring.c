@@ -1,0 +1,249 @@
+/* The ring of shm alone: two threads (so that ThreadSanitizer sees both ends), wrap-around, full and empty, and garbage
+ * written by the other side. The ring is a heap block of its exact size, so that AddressSanitizer sees every step out.
+ */
+#include <pthread.h>
+#include <sched.h>
+
+#include "support/test.h"
+#include "transports/shm/ring.h"
+
+static struct mci_shm_ring* ring_new(void) {
+  struct mci_shm_ring* ring = aligned_alloc(128, sizeof *ring);
+  assert_non_null(ring);
+  return memset(ring, 0, sizeof *ring);
+}
+
+/* Message i of a stream: everything follows from seed and number. */
+static size_t make(uint64_t seed, uint32_t number, unsigned char* header, unsigned char* payload) {
+  static const size_t edges[] = {0, 1, 8, 23, 24, 25, 63, 64, 65, 4096, MCI_SHM_MAX_PAYLOAD - 1, MCI_SHM_MAX_PAYLOAD};
+  uint64_t state = seed + number * 977u;
+  uint64_t kind = test_random(&state);
+  size_t bytes = kind % 8 == 0 ? edges[kind / 8 % MCI_COUNT(edges)] : kind / 8 % 600;
+  memset(header, (int)(number % 251), MESHCCL_HEADER_BYTES);
+  memcpy(header, &number, sizeof number);
+  for (size_t i = 0; i < bytes; i += 8) {
+    uint64_t word = test_random(&state);
+    memcpy(payload + i, &word, MCI_MIN(sizeof word, bytes - i));
+  }
+  return bytes;
+}
+
+/* Cuts a payload into up to 16 pieces, some of them empty. */
+static int cut(uint64_t seed, const unsigned char* payload, size_t bytes, meshcclPiece_t* pieces) {
+  int n = (int)(test_random(&seed) % (MESHCCL_MAX_PIECES + 1));
+  if (n == 0) n = bytes > 0;
+  for (int i = 0; i < n; i++) {
+    size_t part = i == n - 1 ? bytes : test_random(&seed) % (bytes + 1);
+    pieces[i] = (meshcclPiece_t){part ? payload : NULL, part};
+    payload += part;
+    bytes -= part;
+  }
+  return n;
+}
+
+struct stream {
+  struct mci_shm_ring* ring;
+  uint64_t seed;
+  uint32_t messages;
+  uint32_t wrong, seen_full;
+};
+
+static void* sending(void* arg) {
+  struct stream* s = arg;
+  struct mci_shm_tx tx = {.ring = s->ring};
+  unsigned char header[MESHCCL_HEADER_BYTES];
+  static unsigned char payload[MCI_SHM_MAX_PAYLOAD + 8];
+  meshcclPiece_t pieces[MESHCCL_MAX_PIECES];
+  for (uint32_t i = 0; i < s->messages; i++) {
+    size_t bytes = make(s->seed, i, header, payload);
+    int n = cut(s->seed ^ i, payload, bytes, pieces);
+    while (!mci_shm_tx_put(&tx, header, pieces, n, bytes)) {
+      s->seen_full++;
+      sched_yield();
+    }
+  }
+  return NULL;
+}
+
+static void receiving(struct stream* s) {
+  struct mci_shm_rx rx = {.ring = s->ring};
+  struct mci_shm_message message;
+  unsigned char header[MESHCCL_HEADER_BYTES];
+  static unsigned char payload[MCI_SHM_MAX_PAYLOAD + 8];
+  for (uint32_t i = 0; i < s->messages; i++) {
+    int found;
+    while ((found = mci_shm_rx_peek(&rx, &message)) == 0) sched_yield();
+    size_t bytes = make(s->seed, i, header, payload);
+    s->wrong += found != 1 || message.bytes != bytes || memcmp(message.header, header, sizeof header) != 0 ||
+                memcmp(message.data, payload, bytes) != 0;
+    mci_shm_rx_pop(&rx);
+  }
+  s->wrong += mci_shm_rx_peek(&rx, &message) != 0 || mci_shm_rx_pending(&rx);
+}
+
+static void two_threads_exchange_every_message_whole_and_in_order(void** state) {
+  (void)state;
+  struct stream s = {.ring = ring_new(), .seed = test_seed(), .messages = 60000};
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, sending, &s), 0);
+  receiving(&s);
+  pthread_join(thread, NULL);
+  assert_int_equal(s.wrong, 0);
+  free(s.ring);
+}
+
+static void a_ring_of_cells_is_full_after_all_of_them(void** state) {
+  (void)state;
+  struct mci_shm_tx tx = {.ring = ring_new()};
+  struct mci_shm_rx rx = {.ring = tx.ring};
+  unsigned char header[MESHCCL_HEADER_BYTES] = {0};
+  for (int lap = 0; lap < 5; lap++) {
+    for (uint32_t i = 0; i < MCI_SHM_CELLS; i++) assert_true(mci_shm_tx_put(&tx, header, NULL, 0, 0));
+    assert_false(mci_shm_tx_put(&tx, header, NULL, 0, 0));
+    assert_false(mci_shm_tx_refresh(&tx));
+    struct mci_shm_message message;
+    for (uint32_t i = 0; i < MCI_SHM_CELLS; i++) {
+      assert_int_equal(mci_shm_rx_peek(&rx, &message), 1);
+      mci_shm_rx_pop(&rx);
+      if (i > 0) continue;
+      assert_true(mci_shm_tx_put(&tx, header, NULL, 0, 0)); /* one place came back */
+      assert_false(mci_shm_tx_put(&tx, header, NULL, 0, 0));
+    }
+    assert_int_equal(mci_shm_rx_peek(&rx, &message), 1);
+    mci_shm_rx_pop(&rx);
+    assert_int_equal(mci_shm_rx_peek(&rx, &message), 0);
+  }
+  free(tx.ring);
+}
+
+/* Whatever the position in data, the largest message goes through an empty ring: nothing is stuck for ever. */
+static void the_largest_payload_fits_an_empty_ring_at_every_position(void** state) {
+  (void)state;
+  static unsigned char payload[MCI_SHM_MAX_PAYLOAD];
+  struct mci_shm_tx tx = {.ring = ring_new()};
+  struct mci_shm_rx rx = {.ring = tx.ring};
+  struct mci_shm_message message;
+  unsigned char header[MESHCCL_HEADER_BYTES] = {0};
+  uint64_t seed = test_seed();
+  for (int i = 0; i < 5000; i++) {
+    size_t sizes[] = {test_random(&seed) % sizeof payload, sizeof payload, sizeof payload};
+    for (size_t k = 0; k < MCI_COUNT(sizes); k++) {
+      meshcclPiece_t piece = {payload, sizes[k]};
+      if (!mci_shm_tx_put(&tx, header, &piece, 1, sizes[k])) fail_msg("round %d, message %zu did not fit", i, k);
+    }
+    for (size_t k = 0; k < MCI_COUNT(sizes); k++) {
+      assert_int_equal(mci_shm_rx_peek(&rx, &message), 1);
+      assert_int_equal(message.bytes, sizes[k]);
+      mci_shm_rx_pop(&rx);
+    }
+  }
+  free(tx.ring);
+}
+
+static void messages_that_wait_are_not_overwritten(void** state) {
+  (void)state;
+  struct mci_shm_tx tx = {.ring = ring_new()};
+  struct mci_shm_rx rx = {.ring = tx.ring};
+  unsigned char header[MESHCCL_HEADER_BYTES];
+  static unsigned char payload[MCI_SHM_MAX_PAYLOAD + 8];
+  uint64_t seed = test_seed();
+  uint32_t sent = 0, got = 0;
+  while (got < 20000) {
+    for (size_t bytes; bytes = make(seed, sent, header, payload), true; sent++) { /* until full */
+      meshcclPiece_t piece = {payload, bytes};
+      if (!mci_shm_tx_put(&tx, header, &piece, 1, bytes)) break;
+    }
+    for (uint64_t n = 1 + test_random(&seed) % 3, s = seed; n > 0 && got < sent; n--, got++, seed = s) {
+      struct mci_shm_message message;
+      assert_int_equal(mci_shm_rx_peek(&rx, &message), 1);
+      uint32_t number;
+      memcpy(&number, message.header, sizeof number);
+      assert_int_equal(number, got);
+      mci_shm_rx_pop(&rx);
+    }
+  }
+  free(tx.ring);
+}
+
+static void numbers_wrap_at_32_bits(void** state) {
+  (void)state;
+  uint64_t start = ((uint64_t)1 << 32) - 300;
+  struct mci_shm_tx tx = {
+      .ring = ring_new(), .head = start, .consumed = start, .data_head = 0u - 40000u, .data_tail = 0u - 40000u};
+  struct mci_shm_rx rx = {.ring = tx.ring, .tail = start};
+  atomic_store(&tx.ring->consumed, start);
+  unsigned char header[MESHCCL_HEADER_BYTES] = {0}, payload[1000] = {0};
+  struct mci_shm_message message;
+  meshcclPiece_t piece = {payload, sizeof payload};
+  for (uint32_t i = 0; i < 1000; i++) {
+    assert_int_equal(mci_shm_rx_peek(&rx, &message), 0);
+    memcpy(payload, &i, sizeof i);
+    assert_true(mci_shm_tx_put(&tx, header, &piece, 1, sizeof payload));
+    assert_int_equal(mci_shm_rx_peek(&rx, &message), 1);
+    assert_memory_equal(message.data, payload, sizeof payload);
+    mci_shm_rx_pop(&rx);
+  }
+  free(tx.ring);
+}
+
+static void garbage_from_the_sender_is_recognised(void** state) {
+  (void)state;
+  static const struct {
+    const char* what;
+    uint32_t bytes, offset;
+  } rows[] = {{"payload too large", MCI_SHM_MAX_PAYLOAD + 1, 0},
+              {"huge payload", UINT32_MAX, 0},
+              {"offset at the end", 4096, MCI_SHM_DATA},
+              {"payload over the end", 4096, MCI_SHM_DATA - 4095},
+              {"huge offset", 25, UINT32_MAX},
+              {"offset that wraps", MCI_SHM_MAX_PAYLOAD, UINT32_MAX - MCI_SHM_MAX_PAYLOAD + 1}};
+  struct mci_shm_rx rx = {.ring = ring_new()};
+  struct mci_shm_message message;
+  for (size_t i = 0; i < MCI_COUNT(rows); i++) {
+    rx.ring->cells[0].offset = rows[i].offset;
+    atomic_store(&rx.ring->cells[0].tag, (uint64_t)1 << 32 | rows[i].bytes);
+    if (mci_shm_rx_peek(&rx, &message) != -1) fail_msg("%s was taken", rows[i].what);
+  }
+  rx.ring->cells[0].offset = MCI_SHM_DATA - 4096; /* the last that is right */
+  atomic_store(&rx.ring->cells[0].tag, (uint64_t)1 << 32 | 4096);
+  assert_int_equal(mci_shm_rx_peek(&rx, &message), 1);
+  free(rx.ring);
+}
+
+static void random_garbage_never_leads_out_of_the_ring(void** state) {
+  (void)state;
+  uint64_t seed = test_seed(), words = sizeof(struct mci_shm_ring) / sizeof(uint64_t), sum = 0;
+  struct mci_shm_rx rx = {.ring = ring_new()};
+  struct mci_shm_tx tx = {.ring = rx.ring};
+  static unsigned char payload[MCI_SHM_MAX_PAYLOAD];
+  unsigned char header[MESHCCL_HEADER_BYTES] = {0};
+  for (int i = 0; i < 200000; i++) {
+    struct mci_shm_cell* cell = &rx.ring->cells[rx.tail % MCI_SHM_CELLS];
+    uint64_t noise = test_random(&seed);
+    memcpy((uint64_t*)(void*)rx.ring + test_random(&seed) % words, &noise, sizeof noise);
+    cell->offset = (uint32_t)(noise >> (noise & 31));
+    atomic_store(&cell->tag, (rx.tail + 1) << 32 | noise % 40000);
+    atomic_store(&rx.ring->consumed, noise & 1 ? noise : tx.consumed + noise % 300);
+    struct mci_shm_message message;
+    if (mci_shm_rx_peek(&rx, &message) == 1)
+      for (size_t k = 0; k < message.bytes; k += 61) sum += ((const unsigned char*)message.data)[k];
+    mci_shm_rx_pop(&rx);
+    meshcclPiece_t piece = {payload, noise % sizeof payload};
+    mci_shm_tx_put(&tx, header, &piece, 1, piece.bytes);
+  }
+  assert_true(sum > 0);
+  free(rx.ring);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(two_threads_exchange_every_message_whole_and_in_order),
+      cmocka_unit_test(a_ring_of_cells_is_full_after_all_of_them),
+      cmocka_unit_test(the_largest_payload_fits_an_empty_ring_at_every_position),
+      cmocka_unit_test(messages_that_wait_are_not_overwritten),
+      cmocka_unit_test(numbers_wrap_at_32_bits),
+      cmocka_unit_test(garbage_from_the_sender_is_recognised),
+      cmocka_unit_test(random_garbage_never_leads_out_of_the_ring),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

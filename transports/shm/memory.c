@@ -1,0 +1,114 @@
+/* Direct access to a peer's memory: mapping memory made for sharing, and reading any other with process_vm_readv where
+ * the system allows it as it is set. Who may read what and until when is the caller's protocol. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "shm.h"
+
+struct key {
+  uint64_t id, bytes, base, device, inode;
+  int32_t pid, fd;
+};
+_Static_assert(sizeof(struct key) <= MESHCCL_KEY_BYTES, "a key fits its place");
+
+meshcclResult_t mci_shm_memory_key(void* opaque, const meshcclMemory_t* memory, void* out) {
+  const struct mci_shm_ctx* ctx = opaque;
+  struct stat status;
+  if (fstat(memory->fd, &status) != 0 || memory->bytes == 0 || (uint64_t)status.st_size < memory->bytes)
+    return mci_shm_fail(ctx, meshcclInvalidArgument, "shm: %zu bytes at %p are not the memory of descriptor %d",
+                        memory->bytes, memory->base, memory->fd);
+  struct key key = {.id = memory->id,
+                    .bytes = memory->bytes,
+                    .base = (uintptr_t)memory->base,
+                    .device = status.st_dev,
+                    .inode = status.st_ino,
+                    .pid = ctx->self.pid,
+                    .fd = memory->fd};
+  memset(out, 0, MESHCCL_KEY_BYTES);
+  memcpy(out, &key, sizeof key);
+  return meshcclSuccess;
+}
+
+/* Memory that could shrink under us would end the process; memory of another inode is what the number means by now. */
+static bool is_described(int fd, const struct key* key) {
+  struct stat status;
+  int seals = fcntl(fd, F_GET_SEALS);
+  return seals >= 0 && (seals & F_SEAL_SHRINK) && fstat(fd, &status) == 0 && status.st_ino == key->inode &&
+         status.st_dev == key->device && (uint64_t)status.st_size >= key->bytes;
+}
+
+static meshcclResult_t map_across(const struct mci_shm_ep* ep, const struct key* key, void** base) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/fd/%d", key->pid, key->fd);
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+  if (fd < 0)
+    return mci_shm_fail(ep->ctx, meshcclRemoteError, "shm: memory of rank %d (%s) cannot be opened: %s", ep->peer_rank,
+                        path, strerror(errno));
+  if (!is_described(fd, key)) {
+    close(fd);
+    return mci_shm_fail(ep->ctx, meshcclRemoteError,
+                        "shm: memory of rank %d (%s) was freed, or is not sealed against shrinking", ep->peer_rank,
+                        path);
+  }
+  void* mapped = mmap(NULL, key->bytes, PROT_READ, MAP_SHARED, fd, 0);
+  int cause = errno;
+  close(fd);
+  if (mapped == MAP_FAILED)
+    return mci_shm_fail(ep->ctx, meshcclSystemError, "shm: %llu bytes of rank %d cannot be mapped: %s",
+                        (unsigned long long)key->bytes, ep->peer_rank, strerror(cause));
+  *base = mapped;
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_shm_map(void* opaque, const void* bytes, void** base) {
+  const struct mci_shm_ep* ep = opaque;
+  struct key key;
+  memcpy(&key, bytes, sizeof key);
+  if (key.pid != ep->address.pid || key.id == 0 || key.bytes == 0)
+    return mci_shm_fail(ep->ctx, meshcclInvalidArgument, "shm: the key does not describe memory of rank %d",
+                        ep->peer_rank);
+  if (!ep->same_process) return map_across(ep, &key, base);
+  *base = (void*)(uintptr_t)key.base;
+  return meshcclSuccess;
+}
+
+void mci_shm_unmap(void* opaque, const void* bytes, void* base) {
+  const struct mci_shm_ep* ep = opaque;
+  struct key key;
+  memcpy(&key, bytes, sizeof key);
+  if (!ep->same_process) munmap(base, key.bytes);
+}
+
+/* Yama, capabilities or a filter of system calls may forbid it; the peer's own token is what we try to read. */
+bool mci_shm_get_works(const struct mci_shm_address* peer) {
+  uint64_t token = 0;
+  struct iovec here = {&token, sizeof token}, there = {(void*)(uintptr_t)peer->base, sizeof token};
+  return process_vm_readv(peer->pid, &here, 1, &there, 1, 0) == sizeof token && token == peer->token;
+}
+
+meshcclResult_t mci_shm_get(void* opaque, uint64_t remote, void* local, size_t bytes, void* token) {
+  const struct mci_shm_ep* ep = opaque;
+  (void)token;
+  if (ep->same_process) {
+    if (bytes) memcpy(local, (const void*)(uintptr_t)remote, bytes);
+    return meshcclSuccess;
+  }
+  for (size_t done = 0; done < bytes;) {
+    struct iovec here = {(char*)local + done, bytes - done};
+    struct iovec there = {(void*)(uintptr_t)(remote + done), bytes - done};
+    ssize_t n = process_vm_readv(ep->address.pid, &here, 1, &there, 1, 0);
+    if (n <= 0)
+      return mci_shm_fail(ep->ctx, meshcclRemoteError,
+                          "shm: %zu bytes at %#llx of rank %d (process %d) cannot be read: %s", bytes - done,
+                          (unsigned long long)(remote + done), ep->peer_rank, ep->address.pid,
+                          n < 0 ? strerror(errno) : "nothing there");
+    done += (size_t)n;
+  }
+  return meshcclSuccess;
+}

@@ -1,0 +1,148 @@
+/* One direction of one pair: a ring of messages in shared memory, written by one thread and read by one other. Lives in
+ * the receiver's segment. No locks, no system calls, no allocation; knows nothing of contexts, hosts or sleeping.
+ *
+ * A message takes one cell, a cache line that holds the tag (the flag the receiver polls, with the length), the header
+ * and a small payload: one line moves between the cores. A larger payload stands in one stretch of `data`, and the cell
+ * says where. Cells hold nothing but messages, so a tag can never be mistaken: it is the message's number, which no
+ * earlier content of the cell had.
+ *
+ *     cells   | tag header payload | tag header offset--+ | ...        data | ....[ payload ]....... |
+ *                                                       +-------------------------^
+ *
+ * Order: the tag is stored with release after everything else of the message and loaded with acquire; `consumed` is
+ * stored with release after the receiver is through with a message and loaded with acquire before its place is reused.
+ * What the other side writes is checked before it is used as an index or a length. */
+#ifndef MCI_SHM_RING_H
+#define MCI_SHM_RING_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "meshccl/transport.h"
+
+#define MCI_SHM_CELLS 256u
+#define MCI_SHM_INLINE 24u
+#define MCI_SHM_DATA 65536u
+/* A quarter of the data: with the gap at the wrap a message always fits into an empty ring, and three are under way. */
+#define MCI_SHM_MAX_PAYLOAD 16384u
+#define MCI_SHM_LINE 64u
+
+struct mci_shm_cell {
+  _Alignas(MCI_SHM_LINE) _Atomic uint64_t tag; /* number of the message (from 1) << 32 | bytes of payload */
+  unsigned char header[MESHCCL_HEADER_BYTES];
+  union {
+    unsigned char payload[MCI_SHM_INLINE];
+    uint32_t offset; /* into data */
+  };
+};
+_Static_assert(sizeof(struct mci_shm_cell) == MCI_SHM_LINE, "a cell is one cache line");
+
+/* All zero at first. Fields of different writers are two lines apart, because processors fetch lines in pairs. */
+struct mci_shm_ring {
+  _Alignas(128) _Atomic uint64_t sender;     /* token of the one context that may write; 0: not claimed yet */
+  _Alignas(128) _Atomic uint32_t wants_room; /* the sender sleeps until messages are consumed */
+  _Alignas(128) _Atomic uint64_t consumed;   /* messages the receiver is through with */
+  _Alignas(128) struct mci_shm_cell cells[MCI_SHM_CELLS];
+  _Alignas(128) unsigned char data[MCI_SHM_DATA];
+};
+
+/* The sender's own view. Positions in data count modulo 2^32; those of a message never cross the end of data. */
+struct mci_shm_tx {
+  struct mci_shm_ring* ring;
+  uint64_t head, consumed; /* messages sent, and those known to be consumed */
+  uint32_t data_head, data_tail;
+  uint32_t ends[MCI_SHM_CELLS]; /* data_head after the message of each cell */
+};
+
+struct mci_shm_rx {
+  struct mci_shm_ring* ring;
+  uint64_t tail; /* messages consumed */
+};
+
+struct mci_shm_message {
+  unsigned char header[MESHCCL_HEADER_BYTES]; /* a copy: the sender cannot change it any more */
+  size_t bytes;
+  const void* data; /* in the ring until the message is popped */
+};
+
+/* Looks how far the receiver has come. True: there is more room than before. */
+static inline bool mci_shm_tx_refresh(struct mci_shm_tx* tx) {
+  uint64_t consumed = atomic_load_explicit(&tx->ring->consumed, memory_order_acquire);
+  if (consumed - tx->consumed - 1 >= tx->head - tx->consumed)
+    return false; /* unchanged, or nonsense of a broken peer */
+  tx->consumed = consumed;
+  tx->data_tail = tx->ends[(consumed - 1) % MCI_SHM_CELLS];
+  return true;
+}
+
+static inline bool mci_shm_tx_cell_free(struct mci_shm_tx* tx) {
+  if (tx->head - tx->consumed < MCI_SHM_CELLS) return true;
+  return mci_shm_tx_refresh(tx) && tx->head - tx->consumed < MCI_SHM_CELLS;
+}
+
+/* Finds a stretch of data, moving to the start of data where the rest is too short. False: no room now. */
+static inline bool mci_shm_tx_reserve(struct mci_shm_tx* tx, uint32_t bytes, uint32_t* offset) {
+  uint32_t start = tx->data_head, to_end = MCI_SHM_DATA - start % MCI_SHM_DATA;
+  if (bytes > to_end) start += to_end;
+  uint32_t end = start + (bytes + MCI_SHM_LINE - 1) / MCI_SHM_LINE * MCI_SHM_LINE;
+  if (end - tx->data_tail > MCI_SHM_DATA && (!mci_shm_tx_refresh(tx) || end - tx->data_tail > MCI_SHM_DATA))
+    return false;
+  tx->data_head = end;
+  *offset = start % MCI_SHM_DATA;
+  return true;
+}
+
+/* False: the ring is full and nothing was taken. `bytes`, the sum of the pieces, is at most MCI_SHM_MAX_PAYLOAD. */
+static inline bool mci_shm_tx_put(struct mci_shm_tx* tx, const void* header, const meshcclPiece_t* pieces, int npieces,
+                                  size_t bytes) {
+  if (!mci_shm_tx_cell_free(tx)) return false;
+  uint32_t index = (uint32_t)(tx->head % MCI_SHM_CELLS);
+  struct mci_shm_cell* cell = &tx->ring->cells[index];
+  unsigned char* to = cell->payload;
+  if (bytes > MCI_SHM_INLINE) {
+    uint32_t offset;
+    if (!mci_shm_tx_reserve(tx, (uint32_t)bytes, &offset)) return false;
+    cell->offset = offset;
+    to = tx->ring->data + offset;
+  }
+  for (int i = 0; i < npieces; i++) {
+    if (pieces[i].bytes == 0) continue;
+    memcpy(to, pieces[i].base, pieces[i].bytes);
+    to += pieces[i].bytes;
+  }
+  memcpy(cell->header, header, MESHCCL_HEADER_BYTES);
+  tx->ends[index] = tx->data_head;
+  tx->head++;
+  atomic_store_explicit(&cell->tag, tx->head << 32 | bytes, memory_order_release);
+  return true;
+}
+
+/* 1: the oldest message is in *out; 0: there is none; -1: the sender has written what no sender of ours writes. */
+static inline int mci_shm_rx_peek(const struct mci_shm_rx* rx, struct mci_shm_message* out) {
+  struct mci_shm_cell* cell = &rx->ring->cells[rx->tail % MCI_SHM_CELLS];
+  uint64_t tag = atomic_load_explicit(&cell->tag, memory_order_acquire);
+  if ((uint32_t)(tag >> 32) != (uint32_t)(rx->tail + 1)) return 0;
+  uint32_t bytes = (uint32_t)tag;
+  out->data = cell->payload;
+  if (bytes > MCI_SHM_INLINE) {
+    uint32_t offset = *(volatile uint32_t*)&cell->offset; /* read once: it is checked and then used */
+    if (bytes > MCI_SHM_MAX_PAYLOAD || offset > MCI_SHM_DATA - bytes) return -1;
+    out->data = rx->ring->data + offset;
+  }
+  out->bytes = bytes;
+  memcpy(out->header, cell->header, MESHCCL_HEADER_BYTES);
+  return 1;
+}
+
+static inline bool mci_shm_rx_pending(const struct mci_shm_rx* rx) {
+  uint64_t tag = atomic_load_explicit(&rx->ring->cells[rx->tail % MCI_SHM_CELLS].tag, memory_order_acquire);
+  return (uint32_t)(tag >> 32) == (uint32_t)(rx->tail + 1);
+}
+
+/* Gives the oldest message's place back to the sender. */
+static inline void mci_shm_rx_pop(struct mci_shm_rx* rx) {
+  rx->tail++;
+  atomic_store_explicit(&rx->ring->consumed, rx->tail, memory_order_release);
+}
+#endif
