@@ -29,22 +29,27 @@ static struct mci_shm_ep* find(const struct mci_shm_ctx* ctx, uint64_t token) {
   return ep;
 }
 
+static void unclaim(struct mci_shm_ring* ring, uint64_t token) {
+  atomic_compare_exchange_strong(&ring->sender, &token, 0);
+}
+
 /* Joins both directions. A peer that has gone may have left messages: then its ring to us is claimed, and we only read.
  */
 static meshcclResult_t join(struct mci_shm_ep* ep) {
   const struct mci_shm_ctx* ctx = ep->ctx;
-  struct mci_shm_ring* own = mci_shm_segment_ring(ctx, ep->address.rank);
-  bool wrote_to_us = atomic_load(&own->sender) == ep->address.token;
-  if (!claim(own, ep->address.token))
+  uint64_t token = ep->address.token;
+  struct mci_shm_ring* own = ep->rx.ring = mci_shm_segment_ring(ctx, ep->address.rank);
+  bool wrote_to_us = atomic_load(&own->sender) == token;
+  if (!claim(own, token))
     return mci_shm_fail(ctx, meshcclInvalidUsage, "shm: two contexts call themselves rank %u towards rank %u",
                         ep->address.rank, ctx->self.rank);
-  ep->rx.ring = own;
-  if (!mci_shm_attach(ep)) {
-    if (wrote_to_us) return meshcclSuccess;
+  bool attached = mci_shm_attach(ep);
+  if (attached ? claim(ep->tx.ring, ctx->self.token) : wrote_to_us) return meshcclSuccess;
+  int cause = errno;
+  if (!wrote_to_us) unclaim(own, token);
+  if (!attached)
     return mci_shm_fail(ctx, meshcclRemoteError, "shm: memory of rank %d (process %d) cannot be opened: %s",
-                        ep->peer_rank, ep->address.pid, strerror(errno));
-  }
-  if (claim(ep->tx.ring, ctx->self.token)) return meshcclSuccess;
+                        ep->peer_rank, ep->address.pid, strerror(cause));
   mci_shm_detach(ep);
   return mci_shm_fail(ctx, meshcclInvalidUsage, "shm: another context calls itself rank %u towards rank %u",
                       ctx->self.rank, ep->address.rank);

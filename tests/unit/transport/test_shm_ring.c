@@ -144,21 +144,23 @@ static void messages_that_wait_are_not_overwritten(void** state) {
   (void)state;
   struct mci_shm_tx tx = {.ring = ring_new()};
   struct mci_shm_rx rx = {.ring = tx.ring};
+  struct mci_shm_message message;
   unsigned char header[MESHCCL_HEADER_BYTES];
   static unsigned char payload[MCI_SHM_MAX_PAYLOAD + 8];
-  uint64_t seed = test_seed();
+  uint64_t seed = test_seed(), random = seed;
   uint32_t sent = 0, got = 0;
   while (got < 20000) {
-    for (size_t bytes; bytes = make(seed, sent, header, payload), true; sent++) { /* until full */
+    for (;; sent++) { /* until full */
+      size_t bytes = make(seed, sent, header, payload);
       meshcclPiece_t piece = {payload, bytes};
       if (!mci_shm_tx_put(&tx, header, &piece, 1, bytes)) break;
     }
-    for (uint64_t n = 1 + test_random(&seed) % 3, s = seed; n > 0 && got < sent; n--, got++, seed = s) {
-      struct mci_shm_message message;
+    assert_true(sent > got);
+    for (uint64_t n = 1 + test_random(&random) % 20; n > 0 && got < sent; n--, got++) {
       assert_int_equal(mci_shm_rx_peek(&rx, &message), 1);
-      uint32_t number;
-      memcpy(&number, message.header, sizeof number);
-      assert_int_equal(number, got);
+      assert_int_equal(message.bytes, make(seed, got, header, payload));
+      assert_memory_equal(message.header, header, sizeof header);
+      assert_memory_equal(message.data, payload, message.bytes);
       mci_shm_rx_pop(&rx);
     }
   }
