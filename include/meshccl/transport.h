@@ -63,7 +63,7 @@ typedef struct {
 typedef struct {
   uint32_t abi, size;
   void* self;
-  int rank, nranks;    /* of the communicator, for messages */
+  int rank, nranks;    /* of the communicator; contexts that connect to each other have different ranks */
   void (*log)(void* self, int level, const char* text);                      /* 1 error .. 4 trace */
   meshcclResult_t (*fail)(void* self, meshcclResult_t result, const char* text); /* records the cause, returns result */
   const char* (*parameter)(void* self, const char* name);                    /* value of MESHCCL_<name>, NULL if unset */
@@ -117,7 +117,7 @@ typedef struct {
   /* ---- optional: NULL slots are filled with stubs that return NotSupported ---- */
   /* Describe own memory for peers: MESHCCL_KEY_BYTES into key. */
   meshcclResult_t (*memoryKey)(void* ctx, const meshcclMemory_t* memory, void* key);
-  /* Map a peer's memory, readable (writable where the peer's seals allow). Unmap with the same base. */
+  /* Map a peer's memory for reading; what the owner writes later shows. Unmap with the same base. */
   meshcclResult_t (*map)(void* ep, const void* key, void** base);
   void (*unmap)(void* ep, const void* key, void* base);
   /* Read a peer's memory at its own address into local memory. Success, InProgress (sent(token) follows) or error. */

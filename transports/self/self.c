@@ -45,7 +45,8 @@ struct self_ctx {
   struct self_ep* eps;
   uint64_t token;
   bool in_progress;
-  int fd; /* never readable: nothing arrives but what this context sent */
+  bool armed; /* arm() was called since the last progress(): a send makes fd readable */
+  int fd;
 };
 
 struct self_address {
@@ -163,6 +164,7 @@ static meshcclResult_t self_send(void* opaque, const void* header, const meshccl
     memcpy(message->pieces, pieces, (size_t)npieces * sizeof *pieces);
   }
   ep->head++;
+  if (__builtin_expect(ep->ctx->armed, 0)) eventfd_write(ep->ctx->fd, 1);
   return message->npieces == 0 ? meshcclSuccess : meshcclInProgress;
 }
 
@@ -225,9 +227,16 @@ static int drain(struct self_ep* ep) {
   return events;
 }
 
+static void disarm(struct self_ctx* ctx) {
+  eventfd_t ignored;
+  ctx->armed = false;
+  eventfd_read(ctx->fd, &ignored);
+}
+
 static int self_progress(void* opaque) {
   struct self_ctx* ctx = opaque;
   int events = 0;
+  if (__builtin_expect(ctx->armed, 0)) disarm(ctx);
   ctx->in_progress = true;
   for (struct self_ep* ep = ctx->eps; ep; ep = ep->next) events += drain(ep);
   ctx->in_progress = false;
@@ -245,8 +254,10 @@ static meshcclResult_t self_wait_handle(void* opaque, int* fd, uint32_t* poll_us
 }
 
 static meshcclResult_t self_arm(void* opaque) {
-  for (struct self_ep* ep = ((struct self_ctx*)opaque)->eps; ep; ep = ep->next)
+  struct self_ctx* ctx = opaque;
+  for (struct self_ep* ep = ctx->eps; ep; ep = ep->next)
     if (ep->head != ep->tail) return meshcclBusy;
+  ctx->armed = true;
   return meshcclSuccess;
 }
 

@@ -92,6 +92,13 @@ bool mci_shm_get_works(const struct mci_shm_address* peer) {
   return process_vm_readv(peer->pid, &here, 1, &there, 1, 0) == sizeof token && token == peer->token;
 }
 
+static meshcclResult_t get_failed(const struct mci_shm_ep* ep, uint64_t remote, size_t bytes, int cause) {
+  bool forbidden = cause == EPERM || cause == ENOSYS;
+  return mci_shm_fail(ep->ctx, forbidden ? meshcclNotSupported : meshcclRemoteError,
+                      "shm: %zu bytes at %#llx of rank %d (process %d) cannot be read: %s", bytes,
+                      (unsigned long long)remote, ep->peer_rank, ep->address.pid, strerror(cause));
+}
+
 meshcclResult_t mci_shm_get(void* opaque, uint64_t remote, void* local, size_t bytes, void* token) {
   const struct mci_shm_ep* ep = opaque;
   (void)token;
@@ -103,11 +110,7 @@ meshcclResult_t mci_shm_get(void* opaque, uint64_t remote, void* local, size_t b
     struct iovec here = {(char*)local + done, bytes - done};
     struct iovec there = {(void*)(uintptr_t)(remote + done), bytes - done};
     ssize_t n = process_vm_readv(ep->address.pid, &here, 1, &there, 1, 0);
-    if (n <= 0)
-      return mci_shm_fail(ep->ctx, meshcclRemoteError,
-                          "shm: %zu bytes at %#llx of rank %d (process %d) cannot be read: %s", bytes - done,
-                          (unsigned long long)(remote + done), ep->peer_rank, ep->address.pid,
-                          n < 0 ? strerror(errno) : "nothing there");
+    if (n <= 0) return get_failed(ep, remote + done, bytes - done, n < 0 ? errno : EFAULT);
     done += (size_t)n;
   }
   return meshcclSuccess;
