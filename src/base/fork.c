@@ -1,10 +1,18 @@
-/* Notices fork: communicators of the parent are not usable in the child. */
+/* Notices fork: communicators of the parent are not usable in the child. The lock of the globals is held across the
+ * fork, so that a child of a process with several threads finds it free and what it guards whole. */
 #include "base/globals.h"
 
-static void in_child(void) { atomic_fetch_add(&mci_globals.forks, 1); }
+static void before(void) { pthread_mutex_lock(&mci_globals.lock); }
+
+static void in_parent(void) { pthread_mutex_unlock(&mci_globals.lock); }
+
+static void in_child(void) {
+  pthread_mutex_unlock(&mci_globals.lock);
+  atomic_fetch_add(&mci_globals.forks, 1);
+}
 
 void mci_fork_watch(void) {
-  if (atomic_exchange(&mci_globals.fork_hooked, 1) == 0) pthread_atfork(NULL, NULL, in_child);
+  if (atomic_exchange(&mci_globals.fork_hooked, 1) == 0) pthread_atfork(before, in_parent, in_child);
 }
 
 uint32_t mci_fork_generation(void) { return atomic_load_explicit(&mci_globals.forks, memory_order_relaxed); }

@@ -32,6 +32,7 @@ struct mci_globals {
   struct mci_shared_region* regions;     /* by ascending base */
   uint32_t nregions, cap_regions;
   _Atomic uint64_t next_region, region_frees;
+  void* boot_service;                    /* src/boot/service.c: the trees of this process and the thread that serves them */
   atomic_int fork_hooked;
   _Atomic uint32_t forks;                /* generation: incremented in each forked child */
 };

@@ -1,0 +1,340 @@
+/* The control tree as one rank sees it: routes, what to do with each kind of frame, the flood of a failure, and
+ * waiting. Routes are arithmetic: a frame goes to the child on the way from its target up to this rank, else to the
+ * parent. A rank that has left gave its children to the rank above it, so the rule stays true (leave.c). */
+#define _GNU_SOURCE
+#include "boot/tree.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/globals.h"
+
+#define EVENTS_PER_TURN 32
+
+/* ---- one rank's state ---- */
+
+static meshcclResult_t open_descriptors(mci_boot* boot) {
+  boot->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+  boot->attention_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = &boot->attention_source};
+  if (boot->epoll_fd < 0 || boot->attention_fd < 0 ||
+      (boot->threadless && epoll_ctl(boot->epoll_fd, EPOLL_CTL_ADD, boot->attention_fd, &event) < 0))
+    MCI_FAIL(meshcclSystemError, "rank %d: descriptors for the control tree: %s; see ulimit -n", boot->rank,
+             strerror(errno));
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_tree_create(const mci_id* id, const mci_boot_options* options, mci_boot** out) {
+  mci_boot* boot = mci_alloc(sizeof *boot);
+  if (!boot) return mci_oom(sizeof *boot);
+  *boot = (mci_boot){.id = *id, .rank = options->rank, .nranks = options->nranks, .threadless = options->threadless};
+  boot->generation = mci_fork_generation();
+  boot->epoll_fd = boot->attention_fd = boot->listen_fd = -1;
+  boot->listener_source.kind = SOURCE_LISTENER;
+  boot->attention_source.kind = SOURCE_ATTENTION;
+  if (options->name) snprintf(boot->name, sizeof boot->name, "%s", options->name);
+  pthread_mutex_init(&boot->lock, NULL);
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&boot->changed, &monotonic);
+  pthread_condattr_destroy(&monotonic);
+  boot->agree = mci_strdup(options->agree ? options->agree : "");
+  meshcclResult_t result = boot->agree ? open_descriptors(boot) : mci_oom(strlen(options->agree ? options->agree : ""));
+  if (result != meshcclSuccess) {
+    mci_tree_destroy(boot);
+    return result;
+  }
+  *out = boot;
+  return meshcclSuccess;
+}
+
+void mci_tree_destroy(mci_boot* boot) {
+  mci_accept_stop(boot);
+  while (boot->links) mci_link_drop(boot->links);
+  mci_link_free_trash(boot);
+  mci_frames_clear(&boot->inbox);
+  mci_frames_clear(&boot->gathers);
+  mci_frames_clear(&boot->spreads);
+  if (boot->epoll_fd >= 0) close(boot->epoll_fd);
+  if (boot->attention_fd >= 0) close(boot->attention_fd);
+  pthread_cond_destroy(&boot->changed);
+  pthread_mutex_destroy(&boot->lock);
+  mci_free(boot->agree);
+  mci_free(boot);
+}
+
+meshcclResult_t mci_tree_usable(const mci_boot* boot) {
+  if (boot->generation == mci_fork_generation()) return meshcclSuccess;
+  MCI_FAIL(meshcclInvalidUsage, "this communicator was made before fork(); a child process must make its own");
+}
+
+/* ---- routes ---- */
+
+int mci_tree_children(const mci_boot* boot) {
+  int64_t first = (int64_t)boot->rank * MCI_TREE_ARITY + 1;
+  int64_t n = boot->nranks - first;
+  return n <= 0 ? 0 : (int)MCI_MIN(n, (int64_t)MCI_TREE_ARITY);
+}
+
+void mci_tree_informed(mci_boot* boot, int child) {
+  int index = child - (boot->rank * MCI_TREE_ARITY + 1);
+  if (index >= 0 && index < MCI_TREE_ARITY) boot->informed |= 1u << index;
+}
+
+mci_link* mci_tree_find(mci_boot* boot, int rank) {
+  for (mci_link* link = boot->links; link; link = link->next)
+    if (link->rank == rank && link->state == LINK_ACTIVE) return link;
+  return NULL;
+}
+
+mci_link* mci_tree_towards(mci_boot* boot, int to) {
+  for (int at = to;; at = mci_tree_parent(at)) {
+    if (at == boot->rank) return NULL;
+    mci_link* link = mci_tree_find(boot, at);
+    if (link && link != boot->parent) return link;
+    if (at == 0) return boot->parent;
+  }
+}
+
+void mci_tree_route(mci_boot* boot, const mci_header* header, const void* data) {
+  mci_link* link = mci_tree_towards(boot, header->to);
+  if (link && mci_link_send(link, header, data) != meshcclSuccess)
+    mci_tree_failf(boot, boot->rank, meshcclSystemError, "rank %d ran out of memory and lost a message to rank %d",
+                   boot->rank, header->to);
+}
+
+void mci_tree_tell(mci_link* link, mci_frame_type type, uint16_t kind, const void* data, size_t bytes) {
+  mci_boot* boot = link->boot;
+  mci_header header = {.type = (uint16_t)type, .kind = kind, .from = boot->rank, .to = -1, .bytes = (uint32_t)bytes};
+  if (mci_link_send(link, &header, data) != meshcclSuccess)
+    mci_tree_failf(boot, boot->rank, meshcclSystemError, "rank %d ran out of memory and lost a message to rank %d",
+                   boot->rank, link->rank);
+}
+
+/* ---- failures ---- */
+
+void mci_tree_changed(mci_boot* boot) {
+  if (!boot->threadless) pthread_cond_broadcast(&boot->changed);
+}
+
+void mci_tree_arrived(mci_boot* boot) {
+  atomic_fetch_add_explicit(&boot->attention, 1, memory_order_release);
+  if (!boot->attention_shown) {
+    uint64_t one = 1;
+    boot->attention_shown = write(boot->attention_fd, &one, sizeof one) == (ssize_t)sizeof one;
+  }
+  mci_tree_changed(boot);
+}
+
+void mci_tree_fail(mci_boot* boot, const mci_verdict* verdict) {
+  if (boot->failure.result != meshcclSuccess) return;
+  boot->failure = *verdict;
+  boot->failure.text[MCI_TREE_TEXT - 1] = 0;
+  if (boot->failure.result == meshcclSuccess) boot->failure.result = meshcclInternalError;
+  for (mci_link* link = boot->links; link; link = link->next)
+    if (link->state == LINK_ACTIVE) mci_tree_tell(link, FRAME_FAIL, 0, &boot->failure, sizeof boot->failure);
+  mci_tree_arrived(boot);
+}
+
+void mci_tree_failf(mci_boot* boot, int rank, meshcclResult_t result, const char* format, ...) {
+  mci_verdict verdict = {.rank = rank, .result = result};
+  int n = boot->name[0] ? snprintf(verdict.text, sizeof verdict.text, "%s: ", boot->name) : 0;
+  va_list args;
+  va_start(args, format);
+  vsnprintf(verdict.text + n, sizeof verdict.text - (size_t)n, format, args);
+  va_end(args);
+  mci_tree_fail(boot, &verdict);
+}
+
+void mci_tree_lost(mci_link* link) {
+  mci_boot* boot = link->boot;
+  if (link->state != LINK_ACTIVE) {
+    mci_accept_drop(link);
+    return;
+  }
+  int rank = link->rank;
+  int32_t pid = link->pid;
+  char process[40] = "", kin[MCI_TREE_KIN + 32] = "";
+  if (pid > 0) snprintf(process, sizeof process, " (process %d)", pid);
+  if (link->kin[0]) snprintf(kin, sizeof kin, "; the process also ran %s", link->kin);
+  mci_link_drop(link);
+  mci_tree_failf(boot, rank, meshcclRemoteError, "rank %d%s died: it ended without leaving the communicator%s", rank,
+                 process, kin);
+}
+
+meshcclResult_t mci_tree_failure(mci_boot* boot) {
+  if (boot->failure.result == meshcclSuccess) return meshcclSuccess;
+  MCI_FAIL((meshcclResult_t)boot->failure.result, "%s", boot->failure.text);
+}
+
+/* ---- frames ---- */
+
+static void take_fail(mci_boot* boot, const mci_packet* packet) {
+  mci_verdict verdict;
+  memcpy(&verdict, packet->data, sizeof verdict);
+  mci_tree_fail(boot, &verdict);
+}
+
+static void keep(mci_boot* boot, mci_frames* frames, const mci_packet* packet) {
+  if (mci_frames_push(frames, &packet->header, packet->data) != meshcclSuccess)
+    mci_tree_failf(boot, boot->rank, meshcclSystemError, "rank %d ran out of memory and lost a message", boot->rank);
+}
+
+static void take_spread(mci_boot* boot, const mci_packet* packet) {
+  for (mci_link* link = boot->links; link; link = link->next)
+    if (link->state == LINK_ACTIVE && link != boot->parent)
+      mci_tree_tell(link, FRAME_SPREAD, packet->header.kind, packet->data, packet->header.bytes);
+  keep(boot, &boot->spreads, packet);
+  mci_tree_changed(boot);
+}
+
+/* Frames of fixed size whose size is wrong come from a broken peer. */
+static bool size_is_right(const mci_header* header) {
+  switch ((mci_frame_type)header->type) {
+    case FRAME_FAIL:
+      return header->bytes == sizeof(mci_verdict);
+    case FRAME_UP:
+      return header->bytes == sizeof(mci_up);
+    case FRAME_MISSING:
+      return header->bytes == sizeof(mci_missing);
+    case FRAME_HERE:
+    case FRAME_MOVED:
+      return header->bytes == sizeof(mci_here);
+    default:
+      return true;
+  }
+}
+
+/* What concerns the link that it came by. */
+static void take_from_link(mci_link* link, mci_packet* packet) {
+  switch ((mci_frame_type)packet->header.type) {
+    case FRAME_UP:
+      mci_agree_up(link, packet);
+      break;
+    case FRAME_NEED_TEXT:
+      mci_agree_send_text(link->boot);
+      break;
+    case FRAME_TEXT:
+      mci_agree_text(link, packet);
+      break;
+    case FRAME_MISSING:
+      memcpy(&link->missing, packet->data, sizeof link->missing);
+      break;
+    case FRAME_EXPIRED:
+      mci_agree_expired(link->boot);
+      break;
+    case FRAME_HERE:
+      mci_leave_here(link, packet);
+      break;
+    case FRAME_MOVED:
+      mci_leave_moved(link, packet);
+      break;
+    case FRAME_ADOPT:
+    case FRAME_LEAVE:
+      mci_leave_packet(link, packet);
+      break;
+    default:
+      break;
+  }
+}
+
+bool mci_tree_take(mci_boot* boot, const mci_packet* packet) {
+  const mci_header* header = &packet->header;
+  if (header->to >= 0 && header->to != boot->rank) {
+    mci_tree_route(boot, header, packet->data);
+    return true;
+  }
+  switch ((mci_frame_type)header->type) {
+    case FRAME_MESSAGE:
+      keep(boot, &boot->inbox, packet);
+      mci_tree_arrived(boot);
+      return true;
+    case FRAME_FAIL:
+      take_fail(boot, packet);
+      return true;
+    case FRAME_GATHER:
+      keep(boot, &boot->gathers, packet);
+      mci_tree_changed(boot);
+      return true;
+    case FRAME_SPREAD:
+      take_spread(boot, packet);
+      return true;
+    case FRAME_DOWN:
+      mci_agree_open(boot);
+      return true;
+    default:
+      return false;
+  }
+}
+
+void mci_tree_dispatch(mci_link* link, mci_packet* packet) {
+  const mci_header* header = &packet->header;
+  if (link->state != LINK_ACTIVE) {
+    mci_accept_packet(link, packet);
+    return;
+  }
+  bool carries = header->type == FRAME_ADOPT || header->type == FRAME_LEAVE;
+  for (int i = 0; !carries && i < packet->nfds; i++) close(packet->fds[i]);
+  if (!size_is_right(header))
+    mci_tree_failf(link->boot, link->rank, meshcclInternalError, "rank %d sent a malformed frame of type %u",
+                   link->rank, header->type);
+  else if (!mci_tree_take(link->boot, packet))
+    take_from_link(link, packet);
+}
+
+/* ---- progress and waiting ---- */
+
+/* The process is over, but what it had sent is still to be read: a goodbye may be among it. */
+static void process_ended(mci_link* link) {
+  while (mci_link_serve(link)) continue;
+  if (link->state == LINK_ACTIVE && mci_link_process_over(link)) mci_tree_lost(link);
+}
+
+void mci_tree_progress(mci_boot* boot) {
+  struct epoll_event events[EVENTS_PER_TURN];
+  int n = epoll_wait(boot->epoll_fd, events, EVENTS_PER_TURN, 0);
+  for (int i = 0; i < n; i++) {
+    mci_source* source = events[i].data.ptr;
+    mci_link* link = source->link;
+    if (source->kind == SOURCE_LISTENER && boot->listen_fd >= 0) mci_accept_progress(boot);
+    if (!link || link->state == LINK_GONE) continue;
+    if (source->kind == SOURCE_PROCESS) {
+      process_ended(link);
+      continue;
+    }
+    if (events[i].events & EPOLLOUT) mci_link_flush(link);
+    if (events[i].events & ~(uint32_t)EPOLLOUT) mci_link_serve(link);
+  }
+  mci_link_free_trash(boot);
+}
+
+/* A message that nobody has taken yet must not turn the sleep into a spin: the attention is masked meanwhile. */
+static void wait_threadless(mci_boot* boot, uint64_t until_ns) {
+  struct epoll_event masked = {.events = 0, .data.ptr = &boot->attention_source};
+  struct epoll_event shown = {.events = EPOLLIN, .data.ptr = &boot->attention_source};
+  uint64_t now = mci_now_ns();
+  int ms = now >= until_ns ? 0 : (int)MCI_MIN((until_ns - now) / 1000000 + 1, (uint64_t)1000);
+  struct pollfd ready = {.fd = boot->epoll_fd, .events = POLLIN};
+  epoll_ctl(boot->epoll_fd, EPOLL_CTL_MOD, boot->attention_fd, &masked);
+  pthread_mutex_unlock(&boot->lock);
+  poll(&ready, 1, ms);
+  pthread_mutex_lock(&boot->lock);
+  epoll_ctl(boot->epoll_fd, EPOLL_CTL_MOD, boot->attention_fd, &shown);
+  mci_tree_progress(boot);
+}
+
+void mci_tree_wait(mci_boot* boot, uint64_t until_ns) {
+  if (boot->threadless) {
+    wait_threadless(boot, until_ns);
+    return;
+  }
+  struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000u), .tv_nsec = (long)(until_ns % 1000000000u)};
+  pthread_cond_timedwait(&boot->changed, &boot->lock, &until);
+}
