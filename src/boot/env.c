@@ -86,7 +86,7 @@ static bool process_stat(pid_t pid, pid_t* parent, unsigned long long* start) {
   const char* at = strrchr(text, ')');
   int ppid;
   if (!at ||
-      sscanf(at + 1, " %*c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &ppid, start) != 2)
+      sscanf(at + 1, " %*c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &ppid, start) != 2)
     return false;
   *parent = ppid;
   return true;

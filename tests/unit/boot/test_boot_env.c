@@ -92,14 +92,14 @@ typedef struct {
   int rank, nranks, local_rank, local_size;
 } good_row;
 
-static void only(const char* const* variables) {
-  clearenv();
-  for (size_t i = 0; i < 8 && variables[i]; i++) {
-    char name[64];
-    const char* equals = strchr(variables[i], '=');
-    snprintf(name, sizeof name, "%.*s", (int)(equals - variables[i]), variables[i]);
-    setenv(name, equals + 1, 1);
-  }
+/* Reads with these variables and nothing else in the environment. */
+static meshcclResult_t read_with(const char* const* variables, mci_boot_env* out) {
+  char **kept = environ, *only[9] = {NULL};
+  for (size_t n = 0; n < 8 && variables[n]; n++) only[n] = (char*)(uintptr_t)variables[n];
+  environ = only;
+  meshcclResult_t result = mci_boot_env_read(out);
+  environ = kept;
+  return result;
 }
 
 static void every_launcher_is_understood(void** state) {
@@ -156,11 +156,9 @@ static void every_launcher_is_understood(void** state) {
        0,
        2},
   };
-  char** kept = environ;
   for (size_t i = 0; i < MCI_COUNT(rows); i++) {
     mci_boot_env env;
-    only(rows[i].variables);
-    meshcclResult_t result = mci_boot_env_read(&env);
+    meshcclResult_t result = read_with(rows[i].variables, &env);
     if (result != meshcclSuccess) fail_msg("row %zu: %s", i, mci_error_last());
     if (strcmp(env.source, rows[i].source) != 0 || env.rank != rows[i].rank || env.nranks != rows[i].nranks ||
         env.local_rank != rows[i].local_rank || env.local_size != rows[i].local_size)
@@ -168,7 +166,6 @@ static void every_launcher_is_understood(void** state) {
                env.local_size);
     check_ok(mci_id_check(&env.id));
   }
-  environ = kept;
 }
 
 static void contradictions_name_their_variables(void** state) {
@@ -197,16 +194,13 @@ static void contradictions_name_their_variables(void** state) {
       {{"SLURM_PROCID=3", "SLURM_STEP_ID=0"}, "SLURM_PROCID", "SLURM_NTASKS"},
       {{"SLURM_PROCID=0", "SLURM_NTASKS=2", "SLURM_STEP_ID=0"}, "SLURM_JOB_ID", "srun"},
   };
-  char** kept = environ;
   for (size_t i = 0; i < MCI_COUNT(rows); i++) {
     mci_boot_env env;
-    only(rows[i].variables);
-    meshcclResult_t result = mci_boot_env_read(&env);
+    meshcclResult_t result = read_with(rows[i].variables, &env);
     if (result != meshcclInvalidUsage || !strstr(mci_error_last(), rows[i].part) ||
         !strstr(mci_error_last(), rows[i].part2))
       fail_msg("row %zu: %s: %s", i, mci_result_text(result), mci_error_last());
   }
-  environ = kept;
 }
 
 static void ranks_of_one_job_meet_and_of_two_jobs_do_not(void** state) {
@@ -227,16 +221,12 @@ static void ranks_of_one_job_meet_and_of_two_jobs_do_not(void** state) {
        {"SLURM_PROCID=1", "SLURM_NTASKS=2", "SLURM_JOB_ID=1", "SLURM_STEP_ID=1"},
        false},
   };
-  char** kept = environ;
   for (size_t i = 0; i < MCI_COUNT(rows); i++) {
     mci_boot_env a, b;
-    only(rows[i].a);
-    check_ok(mci_boot_env_read(&a));
-    only(rows[i].b);
-    check_ok(mci_boot_env_read(&b));
+    check_ok(read_with(rows[i].a, &a));
+    check_ok(read_with(rows[i].b, &b));
     if ((memcmp(&a.id, &b.id, sizeof a.id) == 0) != rows[i].meet) fail_msg("row %zu", i);
   }
-  environ = kept;
 }
 
 int main(void) {
