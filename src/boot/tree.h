@@ -159,7 +159,7 @@ struct mci_boot {
   bool open; /* everybody is there */
   bool up_sent;
   uint32_t informed; /* children that know of the failure, one bit each */
-  int waits_for;     /* the rank whose listener did not answer */
+  _Atomic int waits_for; /* the rank whose listener did not answer; written while not locked */
   mci_verdict verdict;
   mci_missing told;
 
