@@ -85,8 +85,8 @@ static bool process_stat(pid_t pid, pid_t* parent, unsigned long long* start) {
   text[MCI_MAX(n, 0)] = 0;
   const char* at = strrchr(text, ')');
   int ppid;
-  if (!at ||
-      sscanf(at + 1, " %*c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &ppid, start) != 2)
+  if (!at || sscanf(at + 1, " %*c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &ppid,
+                    start) != 2)
     return false;
   *parent = ppid;
   return true;

@@ -128,11 +128,14 @@ static bool offer(mci_boot* boot, mci_link* heir) {
 
 static void give_upwards(mci_boot* boot) {
   mci_link* parent = boot->parent;
+  /* Before the refusal: after it, an ended process may as well have moved without being able to say so. */
+  mci_tree_check_process(parent);
+  if (boot->parent != parent) return;
   shutdown(parent->fd, SHUT_RD);
   parent->closed_inward = true;
   while (mci_link_serve(parent)) continue;
   if (boot->parent != parent) return;
-  if (mci_link_process_over(parent) || !offer(boot, parent)) mci_tree_lost(parent);
+  if (!offer(boot, parent)) mci_tree_lost(parent);
 }
 
 static mci_link* lowest_child(const mci_boot* boot) {
@@ -153,7 +156,12 @@ static void await_goodbye(mci_link* child) {
 
 static void give_downwards(mci_boot* boot) {
   mci_link* heir;
-  while ((heir = lowest_child(boot)) && !offer(boot, heir)) await_goodbye(heir);
+  while ((heir = lowest_child(boot))) {
+    mci_tree_check_process(heir);
+    if (heir->state != LINK_ACTIVE) continue;
+    if (offer(boot, heir)) return;
+    await_goodbye(heir);
+  }
 }
 
 void mci_leave_hand_over(mci_boot* boot) {

@@ -291,8 +291,9 @@ void mci_tree_dispatch(mci_link* link, mci_packet* packet) {
 
 /* ---- progress and waiting ---- */
 
-/* The process is over, but what it had sent is still to be read: a goodbye may be among it. */
-static void process_ended(mci_link* link) {
+/* What the process had sent is still to be read: a goodbye may be among it. */
+void mci_tree_check_process(mci_link* link) {
+  if (!mci_link_process_over(link)) return;
   while (mci_link_serve(link)) continue;
   if (link->state == LINK_ACTIVE && mci_link_process_over(link)) mci_tree_lost(link);
 }
@@ -306,7 +307,7 @@ void mci_tree_progress(mci_boot* boot) {
     if (source->kind == SOURCE_LISTENER && boot->listen_fd >= 0) mci_accept_progress(boot);
     if (!link || link->state == LINK_GONE) continue;
     if (source->kind == SOURCE_PROCESS) {
-      process_ended(link);
+      mci_tree_check_process(link);
       continue;
     }
     if (events[i].events & EPOLLOUT) mci_link_flush(link);

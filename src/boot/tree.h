@@ -158,7 +158,7 @@ struct mci_boot {
   /* while joining */
   bool open; /* everybody is there */
   bool up_sent;
-  uint32_t informed; /* children that know of the failure, one bit each */
+  uint32_t informed;     /* children that know of the failure, one bit each */
   _Atomic int waits_for; /* the rank whose listener did not answer; written while not locked */
   mci_verdict verdict;
   mci_missing told;
@@ -231,8 +231,9 @@ void mci_tree_tell(mci_link* link, mci_frame_type type, uint16_t kind, const voi
 /* Makes the verdict this rank's failure unless it has one, and floods it if it was news. */
 void mci_tree_fail(mci_boot* boot, const mci_verdict* verdict);
 void mci_tree_failf(mci_boot* boot, int rank, meshcclResult_t result, const char* format, ...) MCI_PRINTF(4, 5);
-void mci_tree_lost(mci_link* link);    /* the peer is gone without a goodbye */
-void mci_tree_arrived(mci_boot* boot); /* for the owner: a message or a failure is there */
+void mci_tree_lost(mci_link* link);          /* the peer is gone without a goodbye */
+void mci_tree_arrived(mci_boot* boot);       /* for the owner: a message or a failure is there */
+void mci_tree_check_process(mci_link* link); /* lost when the peer's process is over without a goodbye */
 void mci_tree_changed(mci_boot* boot);
 void mci_tree_progress(mci_boot* boot);                /* handles all events that are ready */
 void mci_tree_wait(mci_boot* boot, uint64_t until_ns); /* sleeps until something may have changed */
