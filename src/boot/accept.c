@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "boot/tree.h"
+#include "boot/control.h"
 
 meshcclResult_t mci_accept_start(mci_boot* boot, bool* taken) {
   struct sockaddr_un address;
@@ -19,7 +19,7 @@ meshcclResult_t mci_accept_start(mci_boot* boot, bool* taken) {
   int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) MCI_FAIL(meshcclSystemError, "rank %d: socket: %s", boot->rank, strerror(errno));
   struct epoll_event event = {.events = EPOLLIN, .data.ptr = &boot->listener_source};
-  if (bind(fd, (struct sockaddr*)&address, length) < 0 || listen(fd, MCI_TREE_STRANGERS) < 0 ||
+  if (bind(fd, (struct sockaddr*)&address, length) < 0 || listen(fd, MCI_CONTROL_STRANGERS) < 0 ||
       epoll_ctl(boot->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
     int cause = errno;
     close(fd);
@@ -59,7 +59,7 @@ void mci_accept_drop(mci_link* link) {
 }
 
 void mci_accept_progress(mci_boot* boot) {
-  while (boot->nstrangers < MCI_TREE_STRANGERS) {
+  while (boot->nstrangers < MCI_CONTROL_STRANGERS) {
     int fd = accept4(boot->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) return;
     uid_t user;
@@ -72,7 +72,7 @@ void mci_accept_progress(mci_boot* boot) {
     mci_link* link;
     if (mci_link_create(boot, fd, LINK_HELLO, -1, &link) != meshcclSuccess) return;
     link->pid = pid;
-    link->deadline_ns = mci_now_ns() + MCI_TREE_STRANGER_NS;
+    link->deadline_ns = mci_now_ns() + MCI_CONTROL_STRANGER_NS;
     boot->nstrangers++;
   }
   pause_listener(boot, true);
@@ -89,21 +89,21 @@ void mci_accept_expire(mci_boot* boot) {
 
 /* The answer is sent before the link is given up; a refused joiner reads it and closes its end. */
 static void answer(mci_link* link, mci_answer kind, const mci_verdict* verdict) {
-  mci_tree_tell(link, FRAME_ANSWER, kind, verdict, sizeof *verdict);
+  mci_control_tell(link, FRAME_ANSWER, kind, verdict, sizeof *verdict);
   if (kind != ANSWER_WELCOME) mci_accept_drop(link);
 }
 
 static void refuse(mci_link* link) {
   mci_boot* boot = link->boot;
-  if (mci_tree_parent(link->rank) == boot->rank) mci_tree_informed(boot, link->rank);
+  if (mci_control_parent(link->rank) == boot->rank) mci_control_informed(boot, link->rank);
   mci_verdict verdict = boot->failure;
   answer(link, ANSWER_REFUSE, &verdict);
-  mci_tree_changed(boot);
+  mci_control_changed(boot);
 }
 
 /* The child of ours that leads to a rank below us; -1 when the rank is not below us. */
 static int branch_towards(const mci_boot* boot, int rank) {
-  while (rank > boot->rank && mci_tree_parent(rank) != boot->rank) rank = mci_tree_parent(rank);
+  while (rank > boot->rank && mci_control_parent(rank) != boot->rank) rank = mci_control_parent(rank);
   return rank > boot->rank ? rank : -1;
 }
 
@@ -111,21 +111,21 @@ static void admit(mci_link* link) {
   mci_boot* boot = link->boot;
   mci_verdict verdict = {.rank = boot->rank};
   int joiner = link->rank, branch = branch_towards(boot, joiner);
-  mci_link* there = branch < 0 ? NULL : mci_tree_find(boot, branch);
+  mci_link* there = branch < 0 ? NULL : mci_control_find(boot, branch);
   if (link->joiner_nranks != boot->nranks) {
-    mci_tree_failf(boot, joiner, meshcclInvalidUsage, "rank %d joins with nranks = %d, but rank %d has nranks = %d",
-                   joiner, link->joiner_nranks, boot->rank, boot->nranks);
+    mci_control_failf(boot, joiner, meshcclInvalidUsage, "rank %d joins with nranks = %d, but rank %d has nranks = %d",
+                      joiner, link->joiner_nranks, boot->rank, boot->nranks);
   } else if (joiner == boot->rank) {
-    mci_tree_failf(boot, joiner, meshcclInvalidUsage,
-                   "two ranks call themselves rank %d (processes %ld and %d); give each rank its own number", joiner,
-                   (long)getpid(), link->pid);
+    mci_control_failf(boot, joiner, meshcclInvalidUsage,
+                      "two ranks call themselves rank %d (processes %ld and %d); give each rank its own number", joiner,
+                      (long)getpid(), link->pid);
   } else if (branch == joiner && there) {
-    mci_tree_failf(boot, joiner, meshcclInvalidUsage,
-                   "two ranks call themselves rank %d (processes %d and %d); give each rank its own number", joiner,
-                   there->pid, link->pid);
+    mci_control_failf(boot, joiner, meshcclInvalidUsage,
+                      "two ranks call themselves rank %d (processes %d and %d); give each rank its own number", joiner,
+                      there->pid, link->pid);
   } else if (branch < 0) {
-    mci_tree_failf(boot, joiner, meshcclInvalidUsage, "rank %d asked rank %d to join, which is not above it", joiner,
-                   boot->rank);
+    mci_control_failf(boot, joiner, meshcclInvalidUsage, "rank %d asked rank %d to join, which is not above it", joiner,
+                      boot->rank);
   }
   if (boot->failure.result != meshcclSuccess) {
     refuse(link);
@@ -142,7 +142,7 @@ static void admit(mci_link* link) {
     pause_listener(boot, false);
     mci_link_watch(link, link->pid);
     answer(link, ANSWER_WELCOME, &verdict);
-    mci_tree_changed(boot);
+    mci_control_changed(boot);
   }
 }
 
@@ -160,7 +160,7 @@ static bool take_hello(mci_link* link, const mci_packet* packet) {
   memcpy(challenge.nonce, link->own_nonce, sizeof challenge.nonce);
   mci_auth_prove(&boot->id, PROOF_OF_LISTENER, boot->rank, link->rank, link->own_nonce, link->joiner_nonce,
                  challenge.proof);
-  mci_tree_tell(link, FRAME_CHALLENGE, 0, &challenge, sizeof challenge);
+  mci_control_tell(link, FRAME_CHALLENGE, 0, &challenge, sizeof challenge);
   link->state = LINK_PROOF;
   return true;
 }
@@ -177,7 +177,7 @@ static bool take_proof(mci_link* link, const mci_packet* packet) {
 
 void mci_accept_packet(mci_link* link, const mci_packet* packet) {
   link->stranger_bytes += sizeof packet->header + packet->header.bytes;
-  bool fine = link->stranger_bytes <= MCI_TREE_STRANGER_BYTES;
+  bool fine = link->stranger_bytes <= MCI_CONTROL_STRANGER_BYTES;
   if (fine) fine = link->state == LINK_HELLO ? take_hello(link, packet) : take_proof(link, packet);
   if (fine) return;
   MCI_INFO("rank %d: dropped a connection of process %d that does not know the id's secret", link->boot->rank,

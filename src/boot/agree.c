@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "boot/tree.h"
+#include "boot/control.h"
 
 #define PIECE 4000
 #define LINE 96
@@ -24,19 +24,19 @@ void mci_agree_open(mci_boot* boot) {
   boot->open = true;
   mci_accept_stop(boot);
   for (mci_link* link = boot->links; link; link = link->next)
-    if (link != boot->parent) mci_tree_tell(link, FRAME_DOWN, 0, NULL, 0);
-  mci_tree_changed(boot);
+    if (link != boot->parent) mci_control_tell(link, FRAME_DOWN, 0, NULL, 0);
+  mci_control_changed(boot);
 }
 
 void mci_agree_try_up(mci_boot* boot) {
-  if (boot->up_sent || complete_children(boot) < mci_tree_children(boot)) return;
+  if (boot->up_sent || complete_children(boot) < mci_control_children(boot)) return;
   if (boot->rank != 0 && !boot->parent) return;
   boot->up_sent = true;
   if (boot->parent) {
     mci_up up = {.hash = mci_hash64(boot->agree, strlen(boot->agree)), .verdict = boot->verdict};
-    mci_tree_tell(boot->parent, FRAME_UP, 0, &up, sizeof up);
+    mci_control_tell(boot->parent, FRAME_UP, 0, &up, sizeof up);
   } else if (boot->verdict.result != meshcclSuccess) {
-    mci_tree_fail(boot, &boot->verdict);
+    mci_control_fail(boot, &boot->verdict);
   } else {
     mci_agree_open(boot);
   }
@@ -51,7 +51,7 @@ void mci_agree_up(mci_link* link, const mci_packet* packet) {
     link->complete = true;
     mci_agree_try_up(boot);
   } else {
-    mci_tree_tell(link, FRAME_NEED_TEXT, 0, NULL, 0);
+    mci_control_tell(link, FRAME_NEED_TEXT, 0, NULL, 0);
   }
 }
 
@@ -62,7 +62,7 @@ void mci_agree_send_text(mci_boot* boot) {
   if (!boot->parent) return;
   do {
     size_t n = MCI_MIN(length - sent, (size_t)PIECE);
-    mci_tree_tell(boot->parent, FRAME_TEXT, sent + n == length, boot->agree + sent, n);
+    mci_control_tell(boot->parent, FRAME_TEXT, sent + n == length, boot->agree + sent, n);
     sent += n;
   } while (sent < length);
 }
@@ -102,8 +102,8 @@ void mci_agree_text(mci_link* link, const mci_packet* packet) {
   if (link->text.length > TEXT_MAX) link->text.failed = true;
   if (packet->header.kind == 0) return;
   if (link->text.failed)
-    mci_tree_failf(boot, boot->rank, meshcclSystemError,
-                   "rank %d has no memory to compare its variables with rank %d's", boot->rank, link->rank);
+    mci_control_failf(boot, boot->rank, meshcclSystemError,
+                      "rank %d has no memory to compare its variables with rank %d's", boot->rank, link->rank);
   else if (boot->verdict.result == meshcclSuccess)
     name_difference(boot, link->rank, link->text.text ? link->text.text : "");
   link->complete = true;
@@ -114,27 +114,27 @@ void mci_agree_text(mci_link* link, const mci_packet* packet) {
 /* ---- who is missing ---- */
 
 static void add_missing(mci_missing* out, int rank) {
-  if (out->count < MCI_TREE_MISSING) out->ranks[out->count] = rank;
+  if (out->count < MCI_CONTROL_MISSING) out->ranks[out->count] = rank;
   out->count++;
 }
 
 void mci_agree_missing(mci_boot* boot, mci_missing* out) {
   *out = (mci_missing){0};
-  int first = boot->rank * MCI_TREE_ARITY + 1;
-  for (int i = 0; i < mci_tree_children(boot); i++) {
-    const mci_link* link = mci_tree_find(boot, first + i);
+  int first = boot->rank * MCI_CONTROL_ARITY + 1;
+  for (int i = 0; i < mci_control_children(boot); i++) {
+    const mci_link* link = mci_control_find(boot, first + i);
     if (!link) {
       add_missing(out, first + i);
       continue;
     }
     int32_t below = link->complete ? 0 : link->missing.count;
-    for (int32_t k = 0; k < below; k++) add_missing(out, k < MCI_TREE_MISSING ? link->missing.ranks[k] : -1);
+    for (int32_t k = 0; k < below; k++) add_missing(out, k < MCI_CONTROL_MISSING ? link->missing.ranks[k] : -1);
   }
 }
 
 static void print_missing(const mci_missing* missing, mci_str* out) {
   mci_str_add(out, missing->count == 1 ? "rank " : "ranks ");
-  int32_t listed = MCI_MIN(missing->count, (int32_t)MCI_TREE_MISSING);
+  int32_t listed = MCI_MIN(missing->count, (int32_t)MCI_CONTROL_MISSING);
   for (int32_t i = 0; i < listed; i++) mci_str_add(out, i ? ", %d" : "%d", missing->ranks[i]);
   if (missing->count > listed) mci_str_add(out, " and %d more", missing->count - listed);
   mci_str_add(out, missing->count == 1 ? " has not joined" : " have not joined");
@@ -143,7 +143,7 @@ static void print_missing(const mci_missing* missing, mci_str* out) {
 void mci_agree_expired(mci_boot* boot) {
   if (boot->open || boot->failure.result != meshcclSuccess) return;
   if (boot->parent) {
-    mci_tree_tell(boot->parent, FRAME_EXPIRED, 0, NULL, 0);
+    mci_control_tell(boot->parent, FRAME_EXPIRED, 0, NULL, 0);
     return;
   }
   mci_missing missing;
@@ -158,7 +158,7 @@ void mci_agree_expired(mci_boot* boot) {
     print_missing(&missing, &text);
   else
     mci_str_add(&text, "a rank below rank 0 has not joined");
-  mci_tree_failf(boot, boot->rank, meshcclTimeout, "joining %d ranks took too long: %s", boot->nranks,
-                 text.failed || !text.text ? "some rank is missing" : text.text);
+  mci_control_failf(boot, boot->rank, meshcclTimeout, "joining %d ranks took too long: %s", boot->nranks,
+                    text.failed || !text.text ? "some rank is missing" : text.text);
   mci_str_fini(&text);
 }

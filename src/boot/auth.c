@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "boot/tree.h"
+#include "boot/control.h"
 
 void mci_auth_nonce(unsigned char nonce[32]) { randombytes_buf(nonce, 32); }
 

@@ -1,11 +1,11 @@
 /* The public functions of the control tree that a communicator calls while it lives: messages, reports, status, sleep
- * and farewell. Each takes the lock and hands on to tree.c and leave.c. */
+ * and farewell. Each takes the lock and hands on to control.c and leave.c. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/globals.h"
-#include "boot/tree.h"
+#include "boot/control.h"
 
 static bool usable(const mci_boot* boot) { return boot->generation == mci_fork_generation(); }
 
@@ -16,11 +16,11 @@ void mci_boot_leave(mci_boot* boot) {
   pthread_mutex_lock(&boot->lock);
   mci_leave_hand_over(boot);
   pthread_mutex_unlock(&boot->lock);
-  mci_tree_destroy(boot);
+  mci_control_destroy(boot);
 }
 
 meshcclResult_t mci_boot_send(mci_boot* boot, int to, uint16_t kind, const void* data, size_t bytes) {
-  MCI_TRY(mci_tree_usable(boot));
+  MCI_TRY(mci_control_usable(boot));
   if (to < 0 || to >= boot->nranks)
     MCI_FAIL(meshcclInvalidArgument, "a message to rank %d; ranks are 0 to %d", to, boot->nranks - 1);
   if (bytes > MCI_BOOT_MESSAGE_MAX)
@@ -30,9 +30,9 @@ meshcclResult_t mci_boot_send(mci_boot* boot, int to, uint16_t kind, const void*
   pthread_mutex_lock(&boot->lock);
   if (to == boot->rank) {
     result = mci_frames_push(&boot->inbox, &header, data);
-    if (result == meshcclSuccess) mci_tree_arrived(boot);
+    if (result == meshcclSuccess) mci_control_arrived(boot);
   } else {
-    mci_link* link = mci_tree_towards(boot, to);
+    mci_link* link = mci_control_towards(boot, to);
     if (link) result = mci_link_send(link, &header, data);
   }
   pthread_mutex_unlock(&boot->lock);
@@ -58,13 +58,13 @@ void mci_boot_report(mci_boot* boot, int rank, meshcclResult_t result, const cha
   mci_verdict verdict = {.rank = rank, .result = result};
   snprintf(verdict.text, sizeof verdict.text, "%s", text);
   pthread_mutex_lock(&boot->lock);
-  mci_tree_fail(boot, &verdict);
+  mci_control_fail(boot, &verdict);
   pthread_mutex_unlock(&boot->lock);
 }
 
 meshcclResult_t mci_boot_status(mci_boot* boot, char* text, size_t size) {
   if (size > 0) text[0] = 0;
-  MCI_TRY(mci_tree_usable(boot));
+  MCI_TRY(mci_control_usable(boot));
   pthread_mutex_lock(&boot->lock);
   meshcclResult_t result = (meshcclResult_t)boot->failure.result;
   if (result != meshcclSuccess && size > 0) snprintf(text, size, "%s", boot->failure.text);
@@ -87,6 +87,6 @@ void mci_boot_clear(mci_boot* boot) {
 void mci_boot_progress(mci_boot* boot) {
   if (!boot->threadless || !usable(boot)) return;
   pthread_mutex_lock(&boot->lock);
-  mci_tree_progress(boot);
+  mci_control_progress(boot);
   pthread_mutex_unlock(&boot->lock);
 }

@@ -40,7 +40,7 @@ typedef struct {
 /* InvalidUsage when variables contradict each other or are incomplete; names them. */
 meshcclResult_t mci_boot_env_read(mci_boot_env* out);
 
-/* ---- the tree (join.c, tree.c) ---- */
+/* ---- the tree (join.c, control.c) ---- */
 typedef struct {
   int rank, nranks;
   const char* agree;     /* lines "NAME=value\n" that must be equal on all ranks; a difference is an InvalidUsage that

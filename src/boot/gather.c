@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "boot/tree.h"
+#include "boot/control.h"
 
 #define BYTES_MAX 64
 
@@ -21,14 +21,14 @@ typedef struct {
 static meshcclResult_t next_frame(gathering* g, mci_frames* frames, const char* from, mci_frame** out) {
   mci_boot* boot = g->boot;
   while (!(*out = mci_frames_pop(frames))) {
-    MCI_TRY(mci_tree_failure(boot));
+    MCI_TRY(mci_control_failure(boot));
     if (mci_now_ns() >= g->deadline_ns) {
-      mci_tree_failf(boot, boot->rank, meshcclTimeout,
-                     "rank %d waits in a collective setup call for %s: all ranks must make the same calls", boot->rank,
-                     from);
-      return mci_tree_failure(boot);
+      mci_control_failf(boot, boot->rank, meshcclTimeout,
+                        "rank %d waits in a collective setup call for %s: all ranks must make the same calls",
+                        boot->rank, from);
+      return mci_control_failure(boot);
     }
-    mci_tree_wait(boot, g->deadline_ns);
+    mci_control_wait(boot, g->deadline_ns);
   }
   if ((*out)->header.kind == g->sequence) return meshcclSuccess;
   mci_free(*out);
@@ -38,30 +38,30 @@ static meshcclResult_t next_frame(gathering* g, mci_frames* frames, const char* 
 /* Ranks of a subtree are one contiguous range per level. */
 static int subtree_size(const mci_boot* boot) {
   int64_t low = boot->rank, high = boot->rank, n = 0;
-  for (; low < boot->nranks; low = low * MCI_TREE_ARITY + 1, high = (high + 1) * MCI_TREE_ARITY)
+  for (; low < boot->nranks; low = low * MCI_CONTROL_ARITY + 1, high = (high + 1) * MCI_CONTROL_ARITY)
     n += MCI_MIN(high, (int64_t)boot->nranks - 1) - low + 1;
   return (int)n;
 }
 
 static void describe_absent(const gathering* g, const unsigned char* seen, char* text, size_t size) {
-  int first = g->boot->rank * MCI_TREE_ARITY + 1;
+  int first = g->boot->rank * MCI_CONTROL_ARITY + 1;
   size_t n = (size_t)snprintf(text, size, "rank");
-  for (int i = 0; i < mci_tree_children(g->boot); i++)
+  for (int i = 0; i < mci_control_children(g->boot); i++)
     if (!seen[i] && n + 12 < size) n += (size_t)snprintf(text + n, size - n, " %d", first + i);
 }
 
 static meshcclResult_t collect(gathering* g) {
   mci_boot* boot = g->boot;
   int missing = subtree_size(boot) - 1;
-  unsigned char seen[MCI_TREE_ARITY] = {0};
+  unsigned char seen[MCI_CONTROL_ARITY] = {0};
   while (missing > 0) {
     char absent[256];
     mci_frame* frame;
     describe_absent(g, seen, absent, sizeof absent);
     MCI_TRY(next_frame(g, &boot->gathers, absent, &frame));
     size_t entry = sizeof(int32_t) + g->bytes, n = frame->header.bytes / entry;
-    int child = frame->header.from - (boot->rank * MCI_TREE_ARITY + 1);
-    if (child >= 0 && child < MCI_TREE_ARITY) seen[child] = 1;
+    int child = frame->header.from - (boot->rank * MCI_CONTROL_ARITY + 1);
+    if (child >= 0 && child < MCI_CONTROL_ARITY) seen[child] = 1;
     for (size_t i = 0; i < n; i++) {
       int32_t rank;
       memcpy(&rank, frame->data + i * entry, sizeof rank);
@@ -79,10 +79,10 @@ static void send_up(gathering* g) {
   unsigned char data[MCI_BOOT_MESSAGE_MAX];
   size_t filled = 0, entry = sizeof(int32_t) + g->bytes;
   int64_t low = boot->rank, high = boot->rank;
-  for (; low < boot->nranks; low = low * MCI_TREE_ARITY + 1, high = (high + 1) * MCI_TREE_ARITY) {
+  for (; low < boot->nranks; low = low * MCI_CONTROL_ARITY + 1, high = (high + 1) * MCI_CONTROL_ARITY) {
     for (int32_t rank = (int32_t)low; rank <= high && rank < boot->nranks; rank++) {
       if (filled + entry > sizeof data) {
-        mci_tree_tell(boot->parent, FRAME_GATHER, g->sequence, data, filled);
+        mci_control_tell(boot->parent, FRAME_GATHER, g->sequence, data, filled);
         filled = 0;
       }
       memcpy(data + filled, &rank, sizeof rank);
@@ -90,7 +90,7 @@ static void send_up(gathering* g) {
       filled += entry;
     }
   }
-  mci_tree_tell(boot->parent, FRAME_GATHER, g->sequence, data, filled);
+  mci_control_tell(boot->parent, FRAME_GATHER, g->sequence, data, filled);
 }
 
 /* Each frame: the offset and a piece. */
@@ -103,7 +103,7 @@ static void spread(gathering* g) {
     memcpy(data, &offset, sizeof offset);
     memcpy(data + sizeof offset, g->all + offset, n);
     for (mci_link* link = boot->links; link; link = link->next)
-      mci_tree_tell(link, FRAME_SPREAD, g->sequence, data, sizeof offset + n);
+      mci_control_tell(link, FRAME_SPREAD, g->sequence, data, sizeof offset + n);
     offset += n;
   } while (offset < total);
 }
@@ -124,7 +124,7 @@ static meshcclResult_t take_whole(gathering* g) {
 }
 
 static meshcclResult_t gather(gathering* g) {
-  MCI_TRY(mci_tree_failure(g->boot));
+  MCI_TRY(mci_control_failure(g->boot));
   MCI_TRY(collect(g));
   if (g->boot->parent) {
     send_up(g);
@@ -135,7 +135,7 @@ static meshcclResult_t gather(gathering* g) {
 }
 
 meshcclResult_t mci_boot_allgather(mci_boot* boot, const void* mine, size_t bytes, void* all, uint64_t timeout_ns) {
-  MCI_TRY(mci_tree_usable(boot));
+  MCI_TRY(mci_control_usable(boot));
   if (bytes > BYTES_MAX)
     MCI_FAIL(meshcclInvalidArgument, "an allgather of %zu bytes per rank; at most %d fit", bytes, BYTES_MAX);
   gathering g = {.boot = boot, .all = all, .bytes = bytes, .deadline_ns = mci_now_ns() + timeout_ns};

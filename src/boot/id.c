@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "boot/tree.h"
+#include "boot/control.h"
 
 #define NAME 8
 #define SECRET 40

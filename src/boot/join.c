@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/globals.h"
-#include "boot/tree.h"
+#include "boot/control.h"
 
 #define TICK_NS 100000000ull
 #define BACKOFF_FIRST_NS 1000000ull
@@ -41,7 +41,7 @@ static bool read_packet(mci_boot* boot, int fd, uint64_t until_ns, mci_packet* p
     poll(ready, boot->threadless ? 2 : 1, (int)MCI_MIN((until_ns - now) / 1000000 + 1, (uint64_t)100));
     if (!boot->threadless) continue;
     pthread_mutex_lock(&boot->lock);
-    mci_tree_progress(boot);
+    mci_control_progress(boot);
     mci_accept_expire(boot);
     pthread_mutex_unlock(&boot->lock);
   }
@@ -110,7 +110,7 @@ static meshcclResult_t adopt_parent(mci_boot* boot, int fd, int rank, int32_t pi
     boot->parent = link;
     mci_link_watch(link, pid);
     if (boot->failure.result != meshcclSuccess)
-      mci_tree_tell(link, FRAME_FAIL, 0, &boot->failure, sizeof boot->failure);
+      mci_control_tell(link, FRAME_FAIL, 0, &boot->failure, sizeof boot->failure);
     mci_agree_try_up(boot);
   }
   pthread_mutex_unlock(&boot->lock);
@@ -121,7 +121,7 @@ static meshcclResult_t follow(mci_boot* boot, const mci_packet* packet, target* 
                               ask_result* out) {
   mci_verdict verdict;
   memcpy(&verdict, packet->data, sizeof verdict);
-  verdict.text[MCI_TREE_TEXT - 1] = 0;
+  verdict.text[MCI_CONTROL_TEXT - 1] = 0;
   *out = ASK_FAILED;
   switch ((mci_answer)packet->header.kind) {
     case ANSWER_WELCOME:
@@ -173,7 +173,7 @@ static meshcclResult_t ask(mci_boot* boot, target* to, ask_result* out) {
 
 static void sleep_while_serving(mci_boot* boot, uint64_t until_ns) {
   pthread_mutex_lock(&boot->lock);
-  while (mci_now_ns() < until_ns) mci_tree_wait(boot, until_ns);
+  while (mci_now_ns() < until_ns) mci_control_wait(boot, until_ns);
   mci_accept_expire(boot);
   pthread_mutex_unlock(&boot->lock);
 }
@@ -189,7 +189,7 @@ static meshcclResult_t descend(mci_boot* boot, uint64_t deadline_ns) {
   target to;
   start_at_root(boot, &to);
   uint64_t backoff_ns = BACKOFF_FIRST_NS;
-  bool taken = mci_tree_children(boot) > 0;
+  bool taken = mci_control_children(boot) > 0;
   while (mci_now_ns() < deadline_ns) {
     if (taken) {
       pthread_mutex_lock(&boot->lock);
@@ -211,7 +211,7 @@ static meshcclResult_t descend(mci_boot* boot, uint64_t deadline_ns) {
   }
   pthread_mutex_lock(&boot->lock);
   mci_agree_expired(boot);
-  meshcclResult_t result = mci_tree_failure(boot);
+  meshcclResult_t result = mci_control_failure(boot);
   pthread_mutex_unlock(&boot->lock);
   return result;
 }
@@ -223,22 +223,22 @@ static void tell_missing(mci_boot* boot) {
   mci_agree_missing(boot, &missing);
   if (!boot->parent || memcmp(&missing, &boot->told, sizeof missing) == 0) return;
   boot->told = missing;
-  mci_tree_tell(boot->parent, FRAME_MISSING, 0, &missing, sizeof missing);
+  mci_control_tell(boot->parent, FRAME_MISSING, 0, &missing, sizeof missing);
 }
 
 /* Only where no rank stands below the children is it known that nobody is left to tell. */
 static bool all_were_told(mci_boot* boot) {
-  int n = mci_tree_children(boot), first = boot->rank * MCI_TREE_ARITY + 1;
+  int n = mci_control_children(boot), first = boot->rank * MCI_CONTROL_ARITY + 1;
   for (int i = 0; i < n; i++)
-    if (mci_tree_find(boot, first + i)) boot->informed |= 1u << i;
-  return boot->informed == (1u << n) - 1 && (int64_t)first * MCI_TREE_ARITY + 1 >= boot->nranks;
+    if (mci_control_find(boot, first + i)) boot->informed |= 1u << i;
+  return boot->informed == (1u << n) - 1 && (int64_t)first * MCI_CONTROL_ARITY + 1 >= boot->nranks;
 }
 
 /* A failure ends the wait, but late ranks should hear of it too. Nobody is late for a timeout. */
 static void linger(mci_boot* boot) {
   if (boot->failure.result == meshcclTimeout) return;
   uint64_t until_ns = mci_now_ns() + LINGER_NS;
-  while (!all_were_told(boot) && mci_now_ns() < until_ns) mci_tree_wait(boot, until_ns);
+  while (!all_were_told(boot) && mci_now_ns() < until_ns) mci_control_wait(boot, until_ns);
 }
 
 static meshcclResult_t await_everybody(mci_boot* boot, uint64_t timeout_ns, uint64_t deadline_ns) {
@@ -254,13 +254,13 @@ static meshcclResult_t await_everybody(mci_boot* boot, uint64_t timeout_ns, uint
     mci_accept_expire(boot);
     if (now >= deadline_ns) {
       mci_agree_expired(boot);
-      if (expired) mci_tree_failf(boot, 0, meshcclTimeout, "joining took too long, and rank 0 does not say why");
+      if (expired) mci_control_failf(boot, 0, meshcclTimeout, "joining took too long, and rank 0 does not say why");
       expired = true;
       deadline_ns = now + ROOT_VERDICT_NS;
     }
-    mci_tree_wait(boot, MCI_MIN(now + MCI_MIN(TICK_NS, timeout_ns / 8 + 1), deadline_ns));
+    mci_control_wait(boot, MCI_MIN(now + MCI_MIN(TICK_NS, timeout_ns / 8 + 1), deadline_ns));
   }
-  return boot->open ? meshcclSuccess : mci_tree_failure(boot);
+  return boot->open ? meshcclSuccess : mci_control_failure(boot);
 }
 
 static meshcclResult_t join(mci_boot* boot, uint64_t timeout_ns) {
@@ -272,7 +272,7 @@ static meshcclResult_t join(mci_boot* boot, uint64_t timeout_ns) {
   } else {
     mci_verdict verdict = {.rank = boot->rank, .result = result};
     snprintf(verdict.text, sizeof verdict.text, "%s", mci_error_last());
-    mci_tree_fail(boot, &verdict);
+    mci_control_fail(boot, &verdict);
   }
   if (result != meshcclSuccess) linger(boot);
   pthread_mutex_unlock(&boot->lock);
@@ -287,7 +287,7 @@ static void announce_kin(mci_boot* boot) {
   pthread_mutex_lock(&boot->lock);
   memcpy(boot->kin, here.kin, sizeof boot->kin);
   for (mci_link* link = boot->links; link; link = link->next)
-    if (link->state == LINK_ACTIVE && link->pid != here.pid) mci_tree_tell(link, FRAME_HERE, 0, &here, sizeof here);
+    if (link->state == LINK_ACTIVE && link->pid != here.pid) mci_control_tell(link, FRAME_HERE, 0, &here, sizeof here);
   pthread_mutex_unlock(&boot->lock);
 }
 
@@ -300,15 +300,15 @@ meshcclResult_t mci_boot_join(const mci_id* id, const mci_boot_options* options,
   if (sodium_init() < 0) MCI_FAIL(meshcclSystemError, "libsodium found no source of random numbers");
   mci_fork_watch();
   mci_boot* boot;
-  MCI_TRY(mci_tree_create(id, options, &boot));
+  MCI_TRY(mci_control_create(id, options, &boot));
   meshcclResult_t result = mci_service_add(boot);
   if (result != meshcclSuccess) {
-    mci_tree_destroy(boot);
+    mci_control_destroy(boot);
     return result;
   }
   result = join(boot, options->timeout_ns);
   if (result != meshcclSuccess) {
-    char text[MCI_TREE_TEXT];
+    char text[MCI_CONTROL_TEXT];
     snprintf(text, sizeof text, "%s", mci_error_last());
     mci_boot_leave(boot);
     mci_error_set(text);

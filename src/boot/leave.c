@@ -29,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "boot/tree.h"
+#include "boot/control.h"
 
 #define PATIENCE_NS 1000000000ull
 #define HEIR_MS 5000
@@ -41,7 +41,7 @@ static bool send_last(mci_link* link, mci_frame_type type, uint16_t kind, const 
                       const int* fds, int nfds) {
   union {
     struct cmsghdr align;
-    char bytes[CMSG_SPACE(sizeof(int) * (MCI_TREE_FDS + 1))];
+    char bytes[CMSG_SPACE(sizeof(int) * (MCI_CONTROL_FDS + 1))];
   } control;
   mci_header header = {
       .type = (uint16_t)type, .kind = kind, .from = link->boot->rank, .to = -1, .bytes = (uint32_t)bytes};
@@ -106,13 +106,13 @@ static void announce_move(mci_boot* boot, const mci_link* heir) {
 
 /* True: the heir has everything. An heir below gets this end of its own link, too: it finds there what it had sent. */
 static bool offer(mci_boot* boot, mci_link* heir) {
-  mci_member members[MCI_TREE_FDS];
-  int fds[MCI_TREE_FDS + 1], n = 0;
+  mci_member members[MCI_CONTROL_FDS];
+  int fds[MCI_CONTROL_FDS + 1], n = 0;
   mci_link_reserve(heir, true);
   announce_move(boot, heir);
   for (const mci_link* link = boot->links; link; link = link->next) {
     if (link == heir && heir == boot->parent) continue;
-    if (n == MCI_TREE_FDS) {
+    if (n == MCI_CONTROL_FDS) {
       if (!send_last(heir, FRAME_ADOPT, 0, members, sizeof members, fds, n)) return false;
       n = 0;
     }
@@ -129,13 +129,13 @@ static bool offer(mci_boot* boot, mci_link* heir) {
 static void give_upwards(mci_boot* boot) {
   mci_link* parent = boot->parent;
   /* Before the refusal: after it, an ended process may as well have moved without being able to say so. */
-  mci_tree_check_process(parent);
+  mci_control_check_process(parent);
   if (boot->parent != parent) return;
   shutdown(parent->fd, SHUT_RD);
   parent->closed_inward = true;
   while (mci_link_serve(parent)) continue;
   if (boot->parent != parent) return;
-  if (!offer(boot, parent)) mci_tree_lost(parent);
+  if (!offer(boot, parent)) mci_control_lost(parent);
 }
 
 static mci_link* lowest_child(const mci_boot* boot) {
@@ -149,7 +149,7 @@ static mci_link* lowest_child(const mci_boot* boot) {
 static void await_goodbye(mci_link* child) {
   while (child->state == LINK_ACTIVE) {
     struct pollfd ready = {.fd = child->fd, .events = POLLIN};
-    if (poll(&ready, 1, HEIR_MS) == 0) mci_tree_lost(child);
+    if (poll(&ready, 1, HEIR_MS) == 0) mci_control_lost(child);
     mci_link_serve(child);
   }
 }
@@ -157,7 +157,7 @@ static void await_goodbye(mci_link* child) {
 static void give_downwards(mci_boot* boot) {
   mci_link* heir;
   while ((heir = lowest_child(boot))) {
-    mci_tree_check_process(heir);
+    mci_control_check_process(heir);
     if (heir->state != LINK_ACTIVE) continue;
     if (offer(boot, heir)) return;
     await_goodbye(heir);
@@ -178,7 +178,7 @@ void mci_leave_hand_over(mci_boot* boot) {
 static void say_here(mci_link* link, bool reply) {
   mci_here here = {.rank = link->boot->rank, .pid = getpid(), .reply = reply};
   memcpy(here.kin, link->boot->kin, sizeof here.kin);
-  mci_tree_tell(link, FRAME_HERE, 0, &here, sizeof here);
+  mci_control_tell(link, FRAME_HERE, 0, &here, sizeof here);
 }
 
 static void take_unsent(mci_boot* boot, int file) {
@@ -187,7 +187,7 @@ static void take_unsent(mci_boot* boot, int file) {
   while (read(file, &packet.header, sizeof packet.header) == (ssize_t)sizeof packet.header) {
     size_t bytes = packet.header.bytes;
     if (bytes > sizeof packet.data || read(file, packet.data, bytes) != (ssize_t)bytes) break;
-    mci_tree_take(boot, &packet);
+    mci_control_take(boot, &packet);
   }
   close(file);
 }
@@ -197,7 +197,7 @@ static void take_echo(mci_boot* boot, int fd) {
   mci_packet packet;
   while (mci_socket_read(fd, &packet, true) > 0) {
     for (int i = 0; i < packet.nfds; i++) close(packet.fds[i]);
-    if (packet.header.to >= 0) mci_tree_take(boot, &packet);
+    if (packet.header.to >= 0) mci_control_take(boot, &packet);
   }
 }
 
@@ -208,12 +208,13 @@ static void activate(mci_link* link) {
   boot->links = link;
   mci_link_reserve(link, false);
   if (mci_link_listen(link) != meshcclSuccess) {
-    mci_tree_lost(link);
+    mci_control_lost(link);
     return;
   }
   mci_link_watch(link, link->pid);
   say_here(link, true);
-  if (boot->failure.result != meshcclSuccess) mci_tree_tell(link, FRAME_FAIL, 0, &boot->failure, sizeof boot->failure);
+  if (boot->failure.result != meshcclSuccess)
+    mci_control_tell(link, FRAME_FAIL, 0, &boot->failure, sizeof boot->failure);
 }
 
 /* Order per pair of ranks: unsent frames are older than those the old parent never read, and these are older than what
@@ -224,7 +225,7 @@ static void commit(mci_link* from, int file) {
   mci_frames kept = from->out;
   from->adopted = NULL;
   from->out = (mci_frames){0};
-  if (!boot->open && from != boot->parent) mci_tree_informed(boot, from->rank);
+  if (!boot->open && from != boot->parent) mci_control_informed(boot, from->rank);
   mci_link_drop(from);
   while (adopted) {
     mci_link* link = adopted;
@@ -241,10 +242,10 @@ static void commit(mci_link* from, int file) {
   }
   mci_frame* frame;
   while ((frame = mci_frames_pop(&kept))) {
-    if (frame->header.to >= 0) mci_tree_route(boot, &frame->header, frame->data);
+    if (frame->header.to >= 0) mci_control_route(boot, &frame->header, frame->data);
     mci_free(frame);
   }
-  mci_tree_changed(boot);
+  mci_control_changed(boot);
 }
 
 void mci_leave_packet(mci_link* link, mci_packet* packet) {
@@ -253,9 +254,9 @@ void mci_leave_packet(mci_link* link, mci_packet* packet) {
   int expected = n + (packet->header.type == FRAME_LEAVE && packet->header.kind == 1);
   if (packet->nfds != expected) {
     for (int i = 0; i < packet->nfds; i++) close(packet->fds[i]);
-    mci_tree_failf(boot, link->rank, meshcclInternalError,
-                   "rank %d left and %d of its %d connections arrived at rank %d; see ulimit -n", link->rank,
-                   packet->nfds, expected, boot->rank);
+    mci_control_failf(boot, link->rank, meshcclInternalError,
+                      "rank %d left and %d of its %d connections arrived at rank %d; see ulimit -n", link->rank,
+                      packet->nfds, expected, boot->rank);
     if (packet->header.type == FRAME_LEAVE) commit(link, -1);
     return;
   }
@@ -264,8 +265,9 @@ void mci_leave_packet(mci_link* link, mci_packet* packet) {
     memcpy(&member, packet->data + (size_t)i * sizeof member, sizeof member);
     mci_link* child;
     if (mci_link_create(boot, packet->fds[i], LINK_ADOPTED, member.rank, &child) != meshcclSuccess) {
-      mci_tree_failf(boot, boot->rank, meshcclSystemError, "rank %d has no memory to serve rank %d in place of rank %d",
-                     boot->rank, member.rank, link->rank);
+      mci_control_failf(boot, boot->rank, meshcclSystemError,
+                        "rank %d has no memory to serve rank %d in place of rank %d", boot->rank, member.rank,
+                        link->rank);
       continue;
     }
     child->pid = member.pid;

@@ -1,5 +1,5 @@
 /* One connection of the tree: a SEQPACKET socket with a queue of frames that the kernel would not take yet, and a pidfd
- * of the process at the other end. Knows nothing of ranks and routes; what arrives goes to mci_tree_dispatch. */
+ * of the process at the other end. Knows nothing of ranks and routes; what arrives goes to mci_control_dispatch. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "boot/tree.h"
+#include "boot/control.h"
 
 #define SEND_BUFFER (64 << 10)
 #define LAST_WORDS_BUFFER (1 << 20) /* the kernel takes what net.core.wmem_max allows */
@@ -62,7 +62,7 @@ static void take_descriptors(struct msghdr* message, mci_packet* packet) {
     for (size_t i = 0; i < n; i++) {
       int fd;
       memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-      if (packet->nfds <= MCI_TREE_FDS)
+      if (packet->nfds <= MCI_CONTROL_FDS)
         packet->fds[packet->nfds++] = fd;
       else
         close(fd);
@@ -73,7 +73,7 @@ static void take_descriptors(struct msghdr* message, mci_packet* packet) {
 int mci_socket_read(int fd, mci_packet* packet, bool take_fds) {
   union {
     struct cmsghdr align;
-    char bytes[CMSG_SPACE(sizeof(int) * (MCI_TREE_FDS + 1))];
+    char bytes[CMSG_SPACE(sizeof(int) * (MCI_CONTROL_FDS + 1))];
   } control;
   struct iovec parts[2] = {{&packet->header, sizeof packet->header}, {packet->data, sizeof packet->data}};
   packet->nfds = 0;
@@ -235,8 +235,8 @@ bool mci_link_serve(mci_link* link) {
   mci_packet packet;
   for (int i = 0; i < PACKETS_PER_TURN; i++) {
     int got = mci_link_read(link, &packet);
-    if (got > 0) mci_tree_dispatch(link, &packet);
-    if (got < 0 && !link->closed_inward) mci_tree_lost(link);
+    if (got > 0) mci_control_dispatch(link, &packet);
+    if (got < 0 && !link->closed_inward) mci_control_lost(link);
     if (got <= 0 || link->state == LINK_GONE) return false;
   }
   return true;

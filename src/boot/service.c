@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/globals.h"
-#include "boot/tree.h"
+#include "boot/control.h"
 
 struct service {
   pthread_mutex_t lock; /* held while a tree is served: after mci_service_remove nobody looks at the tree */
@@ -42,7 +42,7 @@ static void* serve(void* argument) {
         continue;
       }
       pthread_mutex_lock(&boot->lock);
-      mci_tree_progress(boot);
+      mci_control_progress(boot);
       pthread_mutex_unlock(&boot->lock);
     }
     pthread_mutex_unlock(&service->lock);

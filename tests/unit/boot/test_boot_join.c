@@ -4,7 +4,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "boot/tree.h"
+#include "boot/control.h"
 #include "ranks.h"
 
 static void gather_and_check(rank_run* run, mci_boot* boot) {
@@ -272,11 +272,11 @@ static void a_full_house_of_strangers_only_delays(void** state) {
   fill(attempts, 2, 2, 20 * SECOND);
   pthread_t threads[2];
   pthread_create(&threads[0], NULL, attempt_main, &attempts[0]);
-  int silent[MCI_TREE_STRANGERS];
-  for (int i = 0; i < MCI_TREE_STRANGERS; i++) silent[i] = stranger(&attempts[0].id);
+  int silent[MCI_CONTROL_STRANGERS];
+  for (int i = 0; i < MCI_CONTROL_STRANGERS; i++) silent[i] = stranger(&attempts[0].id);
   pthread_create(&threads[1], NULL, attempt_main, &attempts[1]);
   usleep(50000);
-  for (int i = 0; i < MCI_TREE_STRANGERS; i++) close(silent[i]);
+  for (int i = 0; i < MCI_CONTROL_STRANGERS; i++) close(silent[i]);
   for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
   expect_all(attempts, 2, meshcclSuccess, NULL, 0);
 }

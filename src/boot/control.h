@@ -6,8 +6,8 @@
  *
  * Sockets are SEQPACKET: a frame is one packet, so a connection can be handed to another process between two frames
  * (leave.c) and nothing is ever half read. */
-#ifndef MCI_BOOT_TREE_H
-#define MCI_BOOT_TREE_H
+#ifndef MCI_BOOT_CONTROL_H
+#define MCI_BOOT_CONTROL_H
 
 #include <pthread.h>
 #include <sys/socket.h>
@@ -16,14 +16,14 @@
 
 #include "boot/boot.h"
 
-#define MCI_TREE_ARITY 16
-#define MCI_TREE_TEXT 512
-#define MCI_TREE_KIN 96
-#define MCI_TREE_FDS 200                   /* connections handed over in one packet; the kernel takes 253 */
-#define MCI_TREE_STRANGERS 64              /* peers that have not proved themselves yet: places, */
-#define MCI_TREE_STRANGER_BYTES 4096       /* bytes they may send */
-#define MCI_TREE_STRANGER_NS 5000000000ull /* and time they have */
-#define MCI_TREE_MISSING 16
+#define MCI_CONTROL_ARITY 16
+#define MCI_CONTROL_TEXT 512
+#define MCI_CONTROL_KIN 96
+#define MCI_CONTROL_FDS 200                   /* connections handed over in one packet; the kernel takes 253 */
+#define MCI_CONTROL_STRANGERS 64              /* peers that have not proved themselves yet: places, */
+#define MCI_CONTROL_STRANGER_BYTES 4096       /* bytes they may send */
+#define MCI_CONTROL_STRANGER_NS 5000000000ull /* and time they have */
+#define MCI_CONTROL_MISSING 16
 
 /* ---- packets ---- */
 typedef enum {
@@ -67,13 +67,13 @@ typedef struct {
 typedef struct {
   mci_header header;
   unsigned char data[MCI_BOOT_MESSAGE_MAX];
-  int fds[MCI_TREE_FDS + 1];
+  int fds[MCI_CONTROL_FDS + 1];
   int nfds;
 } mci_packet;
 
 typedef struct {
   int32_t rank, result;
-  char text[MCI_TREE_TEXT];
+  char text[MCI_CONTROL_TEXT];
 } mci_verdict;
 
 typedef enum { ANSWER_WELCOME, ANSWER_REDIRECT, ANSWER_WAIT, ANSWER_REFUSE } mci_answer;
@@ -84,13 +84,13 @@ typedef struct {
 } mci_up;
 
 typedef struct {
-  int32_t count; /* of ranks below; more than MCI_TREE_MISSING are only counted */
-  int32_t ranks[MCI_TREE_MISSING];
+  int32_t count; /* of ranks below; more than MCI_CONTROL_MISSING are only counted */
+  int32_t ranks[MCI_CONTROL_MISSING];
 } mci_missing;
 
 typedef struct {
-  int32_t rank, pid, reply; /* reply: the receiver says who it is, too */
-  char kin[MCI_TREE_KIN];   /* other ranks of the same process */
+  int32_t rank, pid, reply;  /* reply: the receiver says who it is, too */
+  char kin[MCI_CONTROL_KIN]; /* other ranks of the same process */
 } mci_here;
 
 typedef struct {
@@ -118,7 +118,7 @@ typedef struct mci_link {
   bool waiting_out;   /* EPOLLOUT is armed */
   mci_frames out;
   struct mci_link* adopted; /* handed over by the peer, which has not said LEAVE yet */
-  char kin[MCI_TREE_KIN];
+  char kin[MCI_CONTROL_KIN];
   /* before the peer has proved itself */
   uint64_t deadline_ns;
   size_t stranger_bytes;
@@ -139,7 +139,7 @@ struct mci_boot {
   bool threadless;
   uint32_t generation; /* of the process, see mci_fork_generation */
   char name[48];
-  char kin[MCI_TREE_KIN]; /* other ranks of this process */
+  char kin[MCI_CONTROL_KIN]; /* other ranks of this process */
   char* agree;
   int epoll_fd, attention_fd, listen_fd;
   mci_source listener_source, attention_source;
@@ -213,33 +213,33 @@ meshcclResult_t mci_frames_push(mci_frames* frames, const mci_header* header, co
 mci_frame* mci_frames_pop(mci_frames* frames);
 void mci_frames_clear(mci_frames* frames);
 
-/* ---- tree.c ---- */
-meshcclResult_t mci_tree_create(const mci_id* id, const mci_boot_options* options, mci_boot** out);
-void mci_tree_destroy(mci_boot* boot); /* lock not held */
-static inline int mci_tree_parent(int rank) { return (rank - 1) / MCI_TREE_ARITY; }
-int mci_tree_children(const mci_boot* boot);       /* of a full tree */
-void mci_tree_informed(mci_boot* boot, int child); /* it knows of the failure */
-mci_link* mci_tree_find(mci_boot* boot, int rank);
+/* ---- control.c ---- */
+meshcclResult_t mci_control_create(const mci_id* id, const mci_boot_options* options, mci_boot** out);
+void mci_control_destroy(mci_boot* boot); /* lock not held */
+static inline int mci_control_parent(int rank) { return (rank - 1) / MCI_CONTROL_ARITY; }
+int mci_control_children(const mci_boot* boot);       /* of a full tree */
+void mci_control_informed(mci_boot* boot, int child); /* it knows of the failure */
+mci_link* mci_control_find(mci_boot* boot, int rank);
 /* The link that leads to `to`; NULL: it has left, is dead or has not joined. */
-mci_link* mci_tree_towards(mci_boot* boot, int to);
-void mci_tree_route(mci_boot* boot, const mci_header* header, const void* data);
-void mci_tree_dispatch(mci_link* link, mci_packet* packet);
+mci_link* mci_control_towards(mci_boot* boot, int to);
+void mci_control_route(mci_boot* boot, const mci_header* header, const void* data);
+void mci_control_dispatch(mci_link* link, mci_packet* packet);
 /* Routes a frame, or handles one that does not concern a link. False: neither. */
-bool mci_tree_take(mci_boot* boot, const mci_packet* packet);
+bool mci_control_take(mci_boot* boot, const mci_packet* packet);
 /* To the other end of one link, whoever that is. A failure to do so is this rank's failure. */
-void mci_tree_tell(mci_link* link, mci_frame_type type, uint16_t kind, const void* data, size_t bytes);
+void mci_control_tell(mci_link* link, mci_frame_type type, uint16_t kind, const void* data, size_t bytes);
 /* Makes the verdict this rank's failure unless it has one, and floods it if it was news. */
-void mci_tree_fail(mci_boot* boot, const mci_verdict* verdict);
-void mci_tree_failf(mci_boot* boot, int rank, meshcclResult_t result, const char* format, ...) MCI_PRINTF(4, 5);
-void mci_tree_lost(mci_link* link);          /* the peer is gone without a goodbye */
-void mci_tree_arrived(mci_boot* boot);       /* for the owner: a message or a failure is there */
-void mci_tree_check_process(mci_link* link); /* lost when the peer's process is over without a goodbye */
-void mci_tree_changed(mci_boot* boot);
-void mci_tree_progress(mci_boot* boot);                /* handles all events that are ready */
-void mci_tree_wait(mci_boot* boot, uint64_t until_ns); /* sleeps until something may have changed */
-meshcclResult_t mci_tree_failure(mci_boot* boot);      /* forwards the sticky failure, or Success */
+void mci_control_fail(mci_boot* boot, const mci_verdict* verdict);
+void mci_control_failf(mci_boot* boot, int rank, meshcclResult_t result, const char* format, ...) MCI_PRINTF(4, 5);
+void mci_control_lost(mci_link* link);          /* the peer is gone without a goodbye */
+void mci_control_arrived(mci_boot* boot);       /* for the owner: a message or a failure is there */
+void mci_control_check_process(mci_link* link); /* lost when the peer's process is over without a goodbye */
+void mci_control_changed(mci_boot* boot);
+void mci_control_progress(mci_boot* boot);                /* handles all events that are ready */
+void mci_control_wait(mci_boot* boot, uint64_t until_ns); /* sleeps until something may have changed */
+meshcclResult_t mci_control_failure(mci_boot* boot);      /* forwards the sticky failure, or Success */
 /* InvalidUsage when the tree was made before a fork of this process. Lock not held. */
-meshcclResult_t mci_tree_usable(const mci_boot* boot);
+meshcclResult_t mci_control_usable(const mci_boot* boot);
 
 /* ---- accept.c ---- */
 meshcclResult_t mci_accept_start(mci_boot* boot, bool* taken); /* taken: somebody else has the name */

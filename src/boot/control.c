@@ -2,7 +2,7 @@
  * waiting. Routes are arithmetic: a frame goes to the child on the way from its target up to this rank, else to the
  * parent. A rank that has left gave its children to the rank above it, so the rule stays true (leave.c). */
 #define _GNU_SOURCE
-#include "boot/tree.h"
+#include "boot/control.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -30,7 +30,7 @@ static meshcclResult_t open_descriptors(mci_boot* boot) {
   return meshcclSuccess;
 }
 
-meshcclResult_t mci_tree_create(const mci_id* id, const mci_boot_options* options, mci_boot** out) {
+meshcclResult_t mci_control_create(const mci_id* id, const mci_boot_options* options, mci_boot** out) {
   mci_boot* boot = mci_alloc(sizeof *boot);
   if (!boot) return mci_oom(sizeof *boot);
   *boot = (mci_boot){.id = *id, .rank = options->rank, .nranks = options->nranks, .threadless = options->threadless};
@@ -48,14 +48,14 @@ meshcclResult_t mci_tree_create(const mci_id* id, const mci_boot_options* option
   boot->agree = mci_strdup(options->agree ? options->agree : "");
   meshcclResult_t result = boot->agree ? open_descriptors(boot) : mci_oom(strlen(options->agree ? options->agree : ""));
   if (result != meshcclSuccess) {
-    mci_tree_destroy(boot);
+    mci_control_destroy(boot);
     return result;
   }
   *out = boot;
   return meshcclSuccess;
 }
 
-void mci_tree_destroy(mci_boot* boot) {
+void mci_control_destroy(mci_boot* boot) {
   mci_accept_stop(boot);
   while (boot->links) mci_link_drop(boot->links);
   mci_link_free_trash(boot);
@@ -70,90 +70,90 @@ void mci_tree_destroy(mci_boot* boot) {
   mci_free(boot);
 }
 
-meshcclResult_t mci_tree_usable(const mci_boot* boot) {
+meshcclResult_t mci_control_usable(const mci_boot* boot) {
   if (boot->generation == mci_fork_generation()) return meshcclSuccess;
   MCI_FAIL(meshcclInvalidUsage, "this communicator was made before fork(); a child process must make its own");
 }
 
 /* ---- routes ---- */
 
-int mci_tree_children(const mci_boot* boot) {
-  int64_t first = (int64_t)boot->rank * MCI_TREE_ARITY + 1;
+int mci_control_children(const mci_boot* boot) {
+  int64_t first = (int64_t)boot->rank * MCI_CONTROL_ARITY + 1;
   int64_t n = boot->nranks - first;
-  return n <= 0 ? 0 : (int)MCI_MIN(n, (int64_t)MCI_TREE_ARITY);
+  return n <= 0 ? 0 : (int)MCI_MIN(n, (int64_t)MCI_CONTROL_ARITY);
 }
 
-void mci_tree_informed(mci_boot* boot, int child) {
-  int index = child - (boot->rank * MCI_TREE_ARITY + 1);
-  if (index >= 0 && index < MCI_TREE_ARITY) boot->informed |= 1u << index;
+void mci_control_informed(mci_boot* boot, int child) {
+  int index = child - (boot->rank * MCI_CONTROL_ARITY + 1);
+  if (index >= 0 && index < MCI_CONTROL_ARITY) boot->informed |= 1u << index;
 }
 
-mci_link* mci_tree_find(mci_boot* boot, int rank) {
+mci_link* mci_control_find(mci_boot* boot, int rank) {
   for (mci_link* link = boot->links; link; link = link->next)
     if (link->rank == rank && link->state == LINK_ACTIVE) return link;
   return NULL;
 }
 
-mci_link* mci_tree_towards(mci_boot* boot, int to) {
-  for (int at = to;; at = mci_tree_parent(at)) {
+mci_link* mci_control_towards(mci_boot* boot, int to) {
+  for (int at = to;; at = mci_control_parent(at)) {
     if (at == boot->rank) return NULL;
-    mci_link* link = mci_tree_find(boot, at);
+    mci_link* link = mci_control_find(boot, at);
     if (link && link != boot->parent) return link;
     if (at == 0) return boot->parent;
   }
 }
 
-void mci_tree_route(mci_boot* boot, const mci_header* header, const void* data) {
-  mci_link* link = mci_tree_towards(boot, header->to);
+void mci_control_route(mci_boot* boot, const mci_header* header, const void* data) {
+  mci_link* link = mci_control_towards(boot, header->to);
   if (link && mci_link_send(link, header, data) != meshcclSuccess)
-    mci_tree_failf(boot, boot->rank, meshcclSystemError, "rank %d ran out of memory and lost a message to rank %d",
-                   boot->rank, header->to);
+    mci_control_failf(boot, boot->rank, meshcclSystemError, "rank %d ran out of memory and lost a message to rank %d",
+                      boot->rank, header->to);
 }
 
-void mci_tree_tell(mci_link* link, mci_frame_type type, uint16_t kind, const void* data, size_t bytes) {
+void mci_control_tell(mci_link* link, mci_frame_type type, uint16_t kind, const void* data, size_t bytes) {
   mci_boot* boot = link->boot;
   mci_header header = {.type = (uint16_t)type, .kind = kind, .from = boot->rank, .to = -1, .bytes = (uint32_t)bytes};
   if (mci_link_send(link, &header, data) != meshcclSuccess)
-    mci_tree_failf(boot, boot->rank, meshcclSystemError, "rank %d ran out of memory and lost a message to rank %d",
-                   boot->rank, link->rank);
+    mci_control_failf(boot, boot->rank, meshcclSystemError, "rank %d ran out of memory and lost a message to rank %d",
+                      boot->rank, link->rank);
 }
 
 /* ---- failures ---- */
 
-void mci_tree_changed(mci_boot* boot) {
+void mci_control_changed(mci_boot* boot) {
   if (!boot->threadless) pthread_cond_broadcast(&boot->changed);
 }
 
-void mci_tree_arrived(mci_boot* boot) {
+void mci_control_arrived(mci_boot* boot) {
   atomic_fetch_add_explicit(&boot->attention, 1, memory_order_release);
   if (!boot->attention_shown) {
     uint64_t one = 1;
     boot->attention_shown = write(boot->attention_fd, &one, sizeof one) == (ssize_t)sizeof one;
   }
-  mci_tree_changed(boot);
+  mci_control_changed(boot);
 }
 
-void mci_tree_fail(mci_boot* boot, const mci_verdict* verdict) {
+void mci_control_fail(mci_boot* boot, const mci_verdict* verdict) {
   if (boot->failure.result != meshcclSuccess) return;
   boot->failure = *verdict;
-  boot->failure.text[MCI_TREE_TEXT - 1] = 0;
+  boot->failure.text[MCI_CONTROL_TEXT - 1] = 0;
   if (boot->failure.result == meshcclSuccess) boot->failure.result = meshcclInternalError;
   for (mci_link* link = boot->links; link; link = link->next)
-    if (link->state == LINK_ACTIVE) mci_tree_tell(link, FRAME_FAIL, 0, &boot->failure, sizeof boot->failure);
-  mci_tree_arrived(boot);
+    if (link->state == LINK_ACTIVE) mci_control_tell(link, FRAME_FAIL, 0, &boot->failure, sizeof boot->failure);
+  mci_control_arrived(boot);
 }
 
-void mci_tree_failf(mci_boot* boot, int rank, meshcclResult_t result, const char* format, ...) {
+void mci_control_failf(mci_boot* boot, int rank, meshcclResult_t result, const char* format, ...) {
   mci_verdict verdict = {.rank = rank, .result = result};
   int n = boot->name[0] ? snprintf(verdict.text, sizeof verdict.text, "%s: ", boot->name) : 0;
   va_list args;
   va_start(args, format);
   vsnprintf(verdict.text + n, sizeof verdict.text - (size_t)n, format, args);
   va_end(args);
-  mci_tree_fail(boot, &verdict);
+  mci_control_fail(boot, &verdict);
 }
 
-void mci_tree_lost(mci_link* link) {
+void mci_control_lost(mci_link* link) {
   mci_boot* boot = link->boot;
   if (link->state != LINK_ACTIVE) {
     mci_accept_drop(link);
@@ -161,15 +161,15 @@ void mci_tree_lost(mci_link* link) {
   }
   int rank = link->rank;
   int32_t pid = link->pid;
-  char process[40] = "", kin[MCI_TREE_KIN + 32] = "";
+  char process[40] = "", kin[MCI_CONTROL_KIN + 32] = "";
   if (pid > 0) snprintf(process, sizeof process, " (process %d)", pid);
   if (link->kin[0]) snprintf(kin, sizeof kin, "; the process also ran %s", link->kin);
   mci_link_drop(link);
-  mci_tree_failf(boot, rank, meshcclRemoteError, "rank %d%s died: it ended without leaving the communicator%s", rank,
-                 process, kin);
+  mci_control_failf(boot, rank, meshcclRemoteError, "rank %d%s died: it ended without leaving the communicator%s", rank,
+                    process, kin);
 }
 
-meshcclResult_t mci_tree_failure(mci_boot* boot) {
+meshcclResult_t mci_control_failure(mci_boot* boot) {
   if (boot->failure.result == meshcclSuccess) return meshcclSuccess;
   MCI_FAIL((meshcclResult_t)boot->failure.result, "%s", boot->failure.text);
 }
@@ -179,20 +179,20 @@ meshcclResult_t mci_tree_failure(mci_boot* boot) {
 static void take_fail(mci_boot* boot, const mci_packet* packet) {
   mci_verdict verdict;
   memcpy(&verdict, packet->data, sizeof verdict);
-  mci_tree_fail(boot, &verdict);
+  mci_control_fail(boot, &verdict);
 }
 
 static void keep(mci_boot* boot, mci_frames* frames, const mci_packet* packet) {
   if (mci_frames_push(frames, &packet->header, packet->data) != meshcclSuccess)
-    mci_tree_failf(boot, boot->rank, meshcclSystemError, "rank %d ran out of memory and lost a message", boot->rank);
+    mci_control_failf(boot, boot->rank, meshcclSystemError, "rank %d ran out of memory and lost a message", boot->rank);
 }
 
 static void take_spread(mci_boot* boot, const mci_packet* packet) {
   for (mci_link* link = boot->links; link; link = link->next)
     if (link->state == LINK_ACTIVE && link != boot->parent)
-      mci_tree_tell(link, FRAME_SPREAD, packet->header.kind, packet->data, packet->header.bytes);
+      mci_control_tell(link, FRAME_SPREAD, packet->header.kind, packet->data, packet->header.bytes);
   keep(boot, &boot->spreads, packet);
-  mci_tree_changed(boot);
+  mci_control_changed(boot);
 }
 
 /* Frames of fixed size whose size is wrong come from a broken peer. */
@@ -245,23 +245,23 @@ static void take_from_link(mci_link* link, mci_packet* packet) {
   }
 }
 
-bool mci_tree_take(mci_boot* boot, const mci_packet* packet) {
+bool mci_control_take(mci_boot* boot, const mci_packet* packet) {
   const mci_header* header = &packet->header;
   if (header->to >= 0 && header->to != boot->rank) {
-    mci_tree_route(boot, header, packet->data);
+    mci_control_route(boot, header, packet->data);
     return true;
   }
   switch ((mci_frame_type)header->type) {
     case FRAME_MESSAGE:
       keep(boot, &boot->inbox, packet);
-      mci_tree_arrived(boot);
+      mci_control_arrived(boot);
       return true;
     case FRAME_FAIL:
       take_fail(boot, packet);
       return true;
     case FRAME_GATHER:
       keep(boot, &boot->gathers, packet);
-      mci_tree_changed(boot);
+      mci_control_changed(boot);
       return true;
     case FRAME_SPREAD:
       take_spread(boot, packet);
@@ -274,7 +274,7 @@ bool mci_tree_take(mci_boot* boot, const mci_packet* packet) {
   }
 }
 
-void mci_tree_dispatch(mci_link* link, mci_packet* packet) {
+void mci_control_dispatch(mci_link* link, mci_packet* packet) {
   const mci_header* header = &packet->header;
   if (link->state != LINK_ACTIVE) {
     mci_accept_packet(link, packet);
@@ -283,22 +283,22 @@ void mci_tree_dispatch(mci_link* link, mci_packet* packet) {
   bool carries = header->type == FRAME_ADOPT || header->type == FRAME_LEAVE;
   for (int i = 0; !carries && i < packet->nfds; i++) close(packet->fds[i]);
   if (!size_is_right(header))
-    mci_tree_failf(link->boot, link->rank, meshcclInternalError, "rank %d sent a malformed frame of type %u",
-                   link->rank, header->type);
-  else if (!mci_tree_take(link->boot, packet))
+    mci_control_failf(link->boot, link->rank, meshcclInternalError, "rank %d sent a malformed frame of type %u",
+                      link->rank, header->type);
+  else if (!mci_control_take(link->boot, packet))
     take_from_link(link, packet);
 }
 
 /* ---- progress and waiting ---- */
 
 /* What the process had sent is still to be read: a goodbye may be among it. */
-void mci_tree_check_process(mci_link* link) {
+void mci_control_check_process(mci_link* link) {
   if (!mci_link_process_over(link)) return;
   while (mci_link_serve(link)) continue;
-  if (link->state == LINK_ACTIVE && mci_link_process_over(link)) mci_tree_lost(link);
+  if (link->state == LINK_ACTIVE && mci_link_process_over(link)) mci_control_lost(link);
 }
 
-void mci_tree_progress(mci_boot* boot) {
+void mci_control_progress(mci_boot* boot) {
   struct epoll_event events[EVENTS_PER_TURN];
   int n = epoll_wait(boot->epoll_fd, events, EVENTS_PER_TURN, 0);
   for (int i = 0; i < n; i++) {
@@ -307,7 +307,7 @@ void mci_tree_progress(mci_boot* boot) {
     if (source->kind == SOURCE_LISTENER && boot->listen_fd >= 0) mci_accept_progress(boot);
     if (!link || link->state == LINK_GONE) continue;
     if (source->kind == SOURCE_PROCESS) {
-      mci_tree_check_process(link);
+      mci_control_check_process(link);
       continue;
     }
     if (events[i].events & EPOLLOUT) mci_link_flush(link);
@@ -328,10 +328,10 @@ static void wait_threadless(mci_boot* boot, uint64_t until_ns) {
   poll(&ready, 1, ms);
   pthread_mutex_lock(&boot->lock);
   epoll_ctl(boot->epoll_fd, EPOLL_CTL_MOD, boot->attention_fd, &shown);
-  mci_tree_progress(boot);
+  mci_control_progress(boot);
 }
 
-void mci_tree_wait(mci_boot* boot, uint64_t until_ns) {
+void mci_control_wait(mci_boot* boot, uint64_t until_ns) {
   if (boot->threadless) {
     wait_threadless(boot, until_ns);
     return;
