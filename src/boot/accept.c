@@ -37,9 +37,9 @@ void mci_accept_stop(mci_boot* boot) {
     close(boot->listen_fd);
     boot->listen_fd = -1;
   }
-  for (mci_link *link = boot->links, *next; link; link = next) {
+  for (mci_control_link *link = boot->links, *next; link; link = next) {
     next = link->next;
-    if (link->state != LINK_ACTIVE) mci_link_drop(link);
+    if (link->state != LINK_ACTIVE) mci_control_link_drop(link);
   }
   boot->nstrangers = 0;
 }
@@ -51,9 +51,9 @@ static void pause_listener(mci_boot* boot, bool pause) {
   boot->listener_paused = pause;
 }
 
-void mci_accept_drop(mci_link* link) {
+void mci_accept_drop(mci_control_link* link) {
   mci_boot* boot = link->boot;
-  mci_link_drop(link);
+  mci_control_link_drop(link);
   boot->nstrangers--;
   pause_listener(boot, false);
 }
@@ -69,8 +69,8 @@ void mci_accept_progress(mci_boot* boot) {
       close(fd);
       continue;
     }
-    mci_link* link;
-    if (mci_link_create(boot, fd, LINK_HELLO, -1, &link) != meshcclSuccess) return;
+    mci_control_link* link;
+    if (mci_control_link_create(boot, fd, LINK_HELLO, -1, &link) != meshcclSuccess) return;
     link->pid = pid;
     link->deadline_ns = mci_now_ns() + MCI_CONTROL_STRANGER_NS;
     boot->nstrangers++;
@@ -81,19 +81,19 @@ void mci_accept_progress(mci_boot* boot) {
 void mci_accept_expire(mci_boot* boot) {
   if (boot->nstrangers == 0) return;
   uint64_t now = mci_now_ns();
-  for (mci_link *link = boot->links, *next; link; link = next) {
+  for (mci_control_link *link = boot->links, *next; link; link = next) {
     next = link->next;
     if (link->state != LINK_ACTIVE && now > link->deadline_ns) mci_accept_drop(link);
   }
 }
 
 /* The answer is sent before the link is given up; a refused joiner reads it and closes its end. */
-static void answer(mci_link* link, mci_answer kind, const mci_verdict* verdict) {
+static void answer(mci_control_link* link, mci_answer kind, const mci_verdict* verdict) {
   mci_control_tell(link, FRAME_ANSWER, kind, verdict, sizeof *verdict);
   if (kind != ANSWER_WELCOME) mci_accept_drop(link);
 }
 
-static void refuse(mci_link* link) {
+static void refuse(mci_control_link* link) {
   mci_boot* boot = link->boot;
   if (mci_control_parent(link->rank) == boot->rank) mci_control_informed(boot, link->rank);
   mci_verdict verdict = boot->failure;
@@ -107,11 +107,11 @@ static int branch_towards(const mci_boot* boot, int rank) {
   return rank > boot->rank ? rank : -1;
 }
 
-static void admit(mci_link* link) {
+static void admit(mci_control_link* link) {
   mci_boot* boot = link->boot;
   mci_verdict verdict = {.rank = boot->rank};
   int joiner = link->rank, branch = branch_towards(boot, joiner);
-  mci_link* there = branch < 0 ? NULL : mci_control_find(boot, branch);
+  mci_control_link* there = branch < 0 ? NULL : mci_control_find(boot, branch);
   if (link->joiner_nranks != boot->nranks) {
     mci_control_failf(boot, joiner, meshcclInvalidUsage, "rank %d joins with nranks = %d, but rank %d has nranks = %d",
                       joiner, link->joiner_nranks, boot->rank, boot->nranks);
@@ -140,13 +140,13 @@ static void admit(mci_link* link) {
     link->state = LINK_ACTIVE;
     boot->nstrangers--;
     pause_listener(boot, false);
-    mci_link_watch(link, link->pid);
+    mci_control_link_watch(link, link->pid);
     answer(link, ANSWER_WELCOME, &verdict);
     mci_control_changed(boot);
   }
 }
 
-static bool take_hello(mci_link* link, const mci_packet* packet) {
+static bool take_hello(mci_control_link* link, const mci_packet* packet) {
   mci_boot* boot = link->boot;
   mci_hello hello;
   if (packet->header.type != FRAME_HELLO || packet->header.bytes != sizeof hello) return false;
@@ -165,7 +165,7 @@ static bool take_hello(mci_link* link, const mci_packet* packet) {
   return true;
 }
 
-static bool take_proof(mci_link* link, const mci_packet* packet) {
+static bool take_proof(mci_control_link* link, const mci_packet* packet) {
   mci_boot* boot = link->boot;
   unsigned char proof[32];
   if (packet->header.type != FRAME_PROOF || packet->header.bytes != sizeof proof) return false;
@@ -175,7 +175,7 @@ static bool take_proof(mci_link* link, const mci_packet* packet) {
   return true;
 }
 
-void mci_accept_packet(mci_link* link, const mci_packet* packet) {
+void mci_accept_packet(mci_control_link* link, const mci_packet* packet) {
   link->stranger_bytes += sizeof packet->header + packet->header.bytes;
   bool fine = link->stranger_bytes <= MCI_CONTROL_STRANGER_BYTES;
   if (fine) fine = link->state == LINK_HELLO ? take_hello(link, packet) : take_proof(link, packet);

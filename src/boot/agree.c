@@ -14,7 +14,7 @@
 
 static int complete_children(const mci_boot* boot) {
   int n = 0;
-  for (const mci_link* link = boot->links; link; link = link->next)
+  for (const mci_control_link* link = boot->links; link; link = link->next)
     n += link->state == LINK_ACTIVE && link != boot->parent && link->complete;
   return n;
 }
@@ -23,7 +23,7 @@ void mci_agree_open(mci_boot* boot) {
   if (boot->open) return;
   boot->open = true;
   mci_accept_stop(boot);
-  for (mci_link* link = boot->links; link; link = link->next)
+  for (mci_control_link* link = boot->links; link; link = link->next)
     if (link != boot->parent) mci_control_tell(link, FRAME_DOWN, 0, NULL, 0);
   mci_control_changed(boot);
 }
@@ -42,7 +42,7 @@ void mci_agree_try_up(mci_boot* boot) {
   }
 }
 
-void mci_agree_up(mci_link* link, const mci_packet* packet) {
+void mci_agree_up(mci_control_link* link, const mci_packet* packet) {
   mci_boot* boot = link->boot;
   mci_up up;
   memcpy(&up, packet->data, sizeof up);
@@ -96,7 +96,7 @@ static void name_difference(mci_boot* boot, int other, const char* theirs_text) 
            (int)MCI_MIN(na, (size_t)LINE), a, other, (int)MCI_MIN(nb, (size_t)LINE), b);
 }
 
-void mci_agree_text(mci_link* link, const mci_packet* packet) {
+void mci_agree_text(mci_control_link* link, const mci_packet* packet) {
   mci_boot* boot = link->boot;
   mci_str_add(&link->text, "%.*s", (int)packet->header.bytes, (const char*)packet->data);
   if (link->text.length > TEXT_MAX) link->text.failed = true;
@@ -122,7 +122,7 @@ void mci_agree_missing(mci_boot* boot, mci_missing* out) {
   *out = (mci_missing){0};
   int first = boot->rank * MCI_CONTROL_ARITY + 1;
   for (int i = 0; i < mci_control_children(boot); i++) {
-    const mci_link* link = mci_control_find(boot, first + i);
+    const mci_control_link* link = mci_control_find(boot, first + i);
     if (!link) {
       add_missing(out, first + i);
       continue;

@@ -32,8 +32,8 @@ meshcclResult_t mci_boot_send(mci_boot* boot, int to, uint16_t kind, const void*
     result = mci_frames_push(&boot->inbox, &header, data);
     if (result == meshcclSuccess) mci_control_arrived(boot);
   } else {
-    mci_link* link = mci_control_towards(boot, to);
-    if (link) result = mci_link_send(link, &header, data);
+    mci_control_link* link = mci_control_towards(boot, to);
+    if (link) result = mci_control_link_send(link, &header, data);
   }
   pthread_mutex_unlock(&boot->lock);
   return result;

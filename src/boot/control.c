@@ -57,8 +57,8 @@ meshcclResult_t mci_control_create(const mci_id* id, const mci_boot_options* opt
 
 void mci_control_destroy(mci_boot* boot) {
   mci_accept_stop(boot);
-  while (boot->links) mci_link_drop(boot->links);
-  mci_link_free_trash(boot);
+  while (boot->links) mci_control_link_drop(boot->links);
+  mci_control_link_free_trash(boot);
   mci_frames_clear(&boot->inbox);
   mci_frames_clear(&boot->gathers);
   mci_frames_clear(&boot->spreads);
@@ -88,32 +88,32 @@ void mci_control_informed(mci_boot* boot, int child) {
   if (index >= 0 && index < MCI_CONTROL_ARITY) boot->informed |= 1u << index;
 }
 
-mci_link* mci_control_find(mci_boot* boot, int rank) {
-  for (mci_link* link = boot->links; link; link = link->next)
+mci_control_link* mci_control_find(mci_boot* boot, int rank) {
+  for (mci_control_link* link = boot->links; link; link = link->next)
     if (link->rank == rank && link->state == LINK_ACTIVE) return link;
   return NULL;
 }
 
-mci_link* mci_control_towards(mci_boot* boot, int to) {
+mci_control_link* mci_control_towards(mci_boot* boot, int to) {
   for (int at = to;; at = mci_control_parent(at)) {
     if (at == boot->rank) return NULL;
-    mci_link* link = mci_control_find(boot, at);
+    mci_control_link* link = mci_control_find(boot, at);
     if (link && link != boot->parent) return link;
     if (at == 0) return boot->parent;
   }
 }
 
 void mci_control_route(mci_boot* boot, const mci_header* header, const void* data) {
-  mci_link* link = mci_control_towards(boot, header->to);
-  if (link && mci_link_send(link, header, data) != meshcclSuccess)
+  mci_control_link* link = mci_control_towards(boot, header->to);
+  if (link && mci_control_link_send(link, header, data) != meshcclSuccess)
     mci_control_failf(boot, boot->rank, meshcclSystemError, "rank %d ran out of memory and lost a message to rank %d",
                       boot->rank, header->to);
 }
 
-void mci_control_tell(mci_link* link, mci_frame_type type, uint16_t kind, const void* data, size_t bytes) {
+void mci_control_tell(mci_control_link* link, mci_frame_type type, uint16_t kind, const void* data, size_t bytes) {
   mci_boot* boot = link->boot;
   mci_header header = {.type = (uint16_t)type, .kind = kind, .from = boot->rank, .to = -1, .bytes = (uint32_t)bytes};
-  if (mci_link_send(link, &header, data) != meshcclSuccess)
+  if (mci_control_link_send(link, &header, data) != meshcclSuccess)
     mci_control_failf(boot, boot->rank, meshcclSystemError, "rank %d ran out of memory and lost a message to rank %d",
                       boot->rank, link->rank);
 }
@@ -138,7 +138,7 @@ void mci_control_fail(mci_boot* boot, const mci_verdict* verdict) {
   boot->failure = *verdict;
   boot->failure.text[MCI_CONTROL_TEXT - 1] = 0;
   if (boot->failure.result == meshcclSuccess) boot->failure.result = meshcclInternalError;
-  for (mci_link* link = boot->links; link; link = link->next)
+  for (mci_control_link* link = boot->links; link; link = link->next)
     if (link->state == LINK_ACTIVE) mci_control_tell(link, FRAME_FAIL, 0, &boot->failure, sizeof boot->failure);
   mci_control_arrived(boot);
 }
@@ -153,7 +153,7 @@ void mci_control_failf(mci_boot* boot, int rank, meshcclResult_t result, const c
   mci_control_fail(boot, &verdict);
 }
 
-void mci_control_lost(mci_link* link) {
+void mci_control_lost(mci_control_link* link) {
   mci_boot* boot = link->boot;
   if (link->state != LINK_ACTIVE) {
     mci_accept_drop(link);
@@ -164,7 +164,7 @@ void mci_control_lost(mci_link* link) {
   char process[40] = "", kin[MCI_CONTROL_KIN + 32] = "";
   if (pid > 0) snprintf(process, sizeof process, " (process %d)", pid);
   if (link->kin[0]) snprintf(kin, sizeof kin, "; the process also ran %s", link->kin);
-  mci_link_drop(link);
+  mci_control_link_drop(link);
   mci_control_failf(boot, rank, meshcclRemoteError, "rank %d%s died: it ended without leaving the communicator%s", rank,
                     process, kin);
 }
@@ -188,7 +188,7 @@ static void keep(mci_boot* boot, mci_frames* frames, const mci_packet* packet) {
 }
 
 static void take_spread(mci_boot* boot, const mci_packet* packet) {
-  for (mci_link* link = boot->links; link; link = link->next)
+  for (mci_control_link* link = boot->links; link; link = link->next)
     if (link->state == LINK_ACTIVE && link != boot->parent)
       mci_control_tell(link, FRAME_SPREAD, packet->header.kind, packet->data, packet->header.bytes);
   keep(boot, &boot->spreads, packet);
@@ -213,7 +213,7 @@ static bool size_is_right(const mci_header* header) {
 }
 
 /* What concerns the link that it came by. */
-static void take_from_link(mci_link* link, mci_packet* packet) {
+static void take_from_link(mci_control_link* link, mci_packet* packet) {
   switch ((mci_frame_type)packet->header.type) {
     case FRAME_UP:
       mci_agree_up(link, packet);
@@ -274,7 +274,7 @@ bool mci_control_take(mci_boot* boot, const mci_packet* packet) {
   }
 }
 
-void mci_control_dispatch(mci_link* link, mci_packet* packet) {
+void mci_control_dispatch(mci_control_link* link, mci_packet* packet) {
   const mci_header* header = &packet->header;
   if (link->state != LINK_ACTIVE) {
     mci_accept_packet(link, packet);
@@ -292,10 +292,10 @@ void mci_control_dispatch(mci_link* link, mci_packet* packet) {
 /* ---- progress and waiting ---- */
 
 /* What the process had sent is still to be read: a goodbye may be among it. */
-void mci_control_check_process(mci_link* link) {
-  if (!mci_link_process_over(link)) return;
-  while (mci_link_serve(link)) continue;
-  if (link->state == LINK_ACTIVE && mci_link_process_over(link)) mci_control_lost(link);
+void mci_control_check_process(mci_control_link* link) {
+  if (!mci_control_link_process_over(link)) return;
+  while (mci_control_link_serve(link)) continue;
+  if (link->state == LINK_ACTIVE && mci_control_link_process_over(link)) mci_control_lost(link);
 }
 
 void mci_control_progress(mci_boot* boot) {
@@ -303,17 +303,17 @@ void mci_control_progress(mci_boot* boot) {
   int n = epoll_wait(boot->epoll_fd, events, EVENTS_PER_TURN, 0);
   for (int i = 0; i < n; i++) {
     mci_source* source = events[i].data.ptr;
-    mci_link* link = source->link;
+    mci_control_link* link = source->link;
     if (source->kind == SOURCE_LISTENER && boot->listen_fd >= 0) mci_accept_progress(boot);
     if (!link || link->state == LINK_GONE) continue;
     if (source->kind == SOURCE_PROCESS) {
       mci_control_check_process(link);
       continue;
     }
-    if (events[i].events & EPOLLOUT) mci_link_flush(link);
-    if (events[i].events & ~(uint32_t)EPOLLOUT) mci_link_serve(link);
+    if (events[i].events & EPOLLOUT) mci_control_link_flush(link);
+    if (events[i].events & ~(uint32_t)EPOLLOUT) mci_control_link_serve(link);
   }
-  mci_link_free_trash(boot);
+  mci_control_link_free_trash(boot);
 }
 
 /* A message that nobody has taken yet must not turn the sleep into a spin: the attention is masked meanwhile. */

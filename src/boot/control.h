@@ -1,8 +1,8 @@
 /* Inside of src/boot: packets, links and the state of one rank in a control tree. Nobody outside the folder includes
  * it.
  *
- * Locking: every function that takes a mci_boot or a mci_link wants boot->lock held, unless it says otherwise. Order of
- * locks: the service's lock, then boot->lock, then the globals' lock.
+ * Locking: every function that takes a mci_boot or a mci_control_link wants boot->lock held, unless it says otherwise.
+ * Order of locks: the service's lock, then boot->lock, then the globals' lock.
  *
  * Sockets are SEQPACKET: a frame is one packet, so a connection can be handed to another process between two frames
  * (leave.c) and nothing is ever half read. */
@@ -98,26 +98,26 @@ typedef struct {
 } mci_member;
 
 /* ---- one connection ---- */
-typedef enum { LINK_HELLO, LINK_PROOF, LINK_ACTIVE, LINK_ADOPTED, LINK_GONE } mci_link_state;
+typedef enum { LINK_HELLO, LINK_PROOF, LINK_ACTIVE, LINK_ADOPTED, LINK_GONE } mci_control_link_state;
 
 typedef enum { SOURCE_LISTENER, SOURCE_ATTENTION, SOURCE_LINK, SOURCE_PROCESS } mci_source_kind;
 typedef struct {
   mci_source_kind kind;
-  struct mci_link* link;
+  struct mci_control_link* link;
 } mci_source; /* what an epoll event points at */
 
-typedef struct mci_link {
-  struct mci_link* next;
+typedef struct mci_control_link {
+  struct mci_control_link* next;
   mci_boot* boot;
   mci_source socket_source, process_source;
   int fd, pidfd;
   int rank;    /* of the peer; -1 while unknown */
   int32_t pid; /* of the peer's process; 0 while unknown */
-  mci_link_state state;
+  mci_control_link_state state;
   bool closed_inward; /* this end takes no more packets (leaving) */
   bool waiting_out;   /* EPOLLOUT is armed */
   mci_frames out;
-  struct mci_link* adopted; /* handed over by the peer, which has not said LEAVE yet */
+  struct mci_control_link* adopted; /* handed over by the peer, which has not said LEAVE yet */
   char kin[MCI_CONTROL_KIN];
   /* before the peer has proved itself */
   uint64_t deadline_ns;
@@ -128,7 +128,7 @@ typedef struct mci_link {
   bool complete;
   mci_str text;
   mci_missing missing;
-} mci_link;
+} mci_control_link;
 
 /* ---- one rank ---- */
 struct mci_boot {
@@ -145,8 +145,8 @@ struct mci_boot {
   mci_source listener_source, attention_source;
   bool listener_paused;
   int nstrangers;
-  mci_link *links, *parent; /* parent is one of links, NULL at the root and in a part cut off by a death */
-  mci_link* trash;          /* closed links, freed when no event can point at them */
+  mci_control_link *links, *parent; /* parent is one of links, NULL at the root and in a part cut off by a death */
+  mci_control_link* trash;          /* closed links, freed when no event can point at them */
 
   _Atomic uint32_t attention;
   bool attention_shown; /* attention_fd is readable */
@@ -191,22 +191,23 @@ typedef struct {
 
 /* ---- link.c ---- */
 /* Takes fd over, also on failure. An ADOPTED link is not listened to yet. */
-meshcclResult_t mci_link_create(mci_boot* boot, int fd, mci_link_state state, int rank, mci_link** out);
-meshcclResult_t mci_link_listen(mci_link* link);
+meshcclResult_t mci_control_link_create(mci_boot* boot, int fd, mci_control_link_state state, int rank,
+                                        mci_control_link** out);
+meshcclResult_t mci_control_link_listen(mci_control_link* link);
 /* Notices the end of the peer's process even where a forked child keeps the socket open. 0: stops that. */
-void mci_link_watch(mci_link* link, int32_t pid);
-bool mci_link_process_over(const mci_link* link); /* the peer's process has ended */
-void mci_link_drop(mci_link* link);               /* closes; memory stays valid until mci_link_free_trash */
-void mci_link_free_trash(mci_boot* boot);
+void mci_control_link_watch(mci_control_link* link, int32_t pid);
+bool mci_control_link_process_over(const mci_control_link* link); /* the peer's process has ended */
+void mci_control_link_drop(mci_control_link* link); /* closes; memory stays valid until mci_control_link_free_trash */
+void mci_control_link_free_trash(mci_boot* boot);
 /* Never blocks: queues what the socket does not take. Fails for want of memory only. */
-meshcclResult_t mci_link_send(mci_link* link, const mci_header* header, const void* data);
-void mci_link_flush(mci_link* link);
+meshcclResult_t mci_control_link_send(mci_control_link* link, const mci_header* header, const void* data);
+void mci_control_link_flush(mci_control_link* link);
 /* One packet: 1; nothing there: 0; the other end is closed: -1. */
-int mci_link_read(mci_link* link, mci_packet* packet);
+int mci_control_link_read(mci_control_link* link, mci_packet* packet);
 /* Handles what has arrived, a bounded number of packets. True: there may be more. */
-bool mci_link_serve(mci_link* link);
+bool mci_control_link_serve(mci_control_link* link);
 /* Lets the socket buffer more (for the last words of a leaving rank) or the usual amount. */
-void mci_link_reserve(mci_link* link, bool more);
+void mci_control_link_reserve(mci_control_link* link, bool more);
 int mci_socket_read(int fd, mci_packet* packet, bool take_fds);
 int32_t mci_socket_peer(int fd, uid_t* uid); /* pid, 0 when it cannot be told */
 meshcclResult_t mci_frames_push(mci_frames* frames, const mci_header* header, const void* data);
@@ -219,21 +220,21 @@ void mci_control_destroy(mci_boot* boot); /* lock not held */
 static inline int mci_control_parent(int rank) { return (rank - 1) / MCI_CONTROL_ARITY; }
 int mci_control_children(const mci_boot* boot);       /* of a full tree */
 void mci_control_informed(mci_boot* boot, int child); /* it knows of the failure */
-mci_link* mci_control_find(mci_boot* boot, int rank);
+mci_control_link* mci_control_find(mci_boot* boot, int rank);
 /* The link that leads to `to`; NULL: it has left, is dead or has not joined. */
-mci_link* mci_control_towards(mci_boot* boot, int to);
+mci_control_link* mci_control_towards(mci_boot* boot, int to);
 void mci_control_route(mci_boot* boot, const mci_header* header, const void* data);
-void mci_control_dispatch(mci_link* link, mci_packet* packet);
+void mci_control_dispatch(mci_control_link* link, mci_packet* packet);
 /* Routes a frame, or handles one that does not concern a link. False: neither. */
 bool mci_control_take(mci_boot* boot, const mci_packet* packet);
 /* To the other end of one link, whoever that is. A failure to do so is this rank's failure. */
-void mci_control_tell(mci_link* link, mci_frame_type type, uint16_t kind, const void* data, size_t bytes);
+void mci_control_tell(mci_control_link* link, mci_frame_type type, uint16_t kind, const void* data, size_t bytes);
 /* Makes the verdict this rank's failure unless it has one, and floods it if it was news. */
 void mci_control_fail(mci_boot* boot, const mci_verdict* verdict);
 void mci_control_failf(mci_boot* boot, int rank, meshcclResult_t result, const char* format, ...) MCI_PRINTF(4, 5);
-void mci_control_lost(mci_link* link);          /* the peer is gone without a goodbye */
-void mci_control_arrived(mci_boot* boot);       /* for the owner: a message or a failure is there */
-void mci_control_check_process(mci_link* link); /* lost when the peer's process is over without a goodbye */
+void mci_control_lost(mci_control_link* link);          /* the peer is gone without a goodbye */
+void mci_control_arrived(mci_boot* boot);               /* for the owner: a message or a failure is there */
+void mci_control_check_process(mci_control_link* link); /* lost when the peer's process is over without a goodbye */
 void mci_control_changed(mci_boot* boot);
 void mci_control_progress(mci_boot* boot);                /* handles all events that are ready */
 void mci_control_wait(mci_boot* boot, uint64_t until_ns); /* sleeps until something may have changed */
@@ -245,14 +246,14 @@ meshcclResult_t mci_control_usable(const mci_boot* boot);
 meshcclResult_t mci_accept_start(mci_boot* boot, bool* taken); /* taken: somebody else has the name */
 void mci_accept_stop(mci_boot* boot);
 void mci_accept_progress(mci_boot* boot);
-void mci_accept_drop(mci_link* link);   /* a stranger */
-void mci_accept_expire(mci_boot* boot); /* strangers whose time is over */
-void mci_accept_packet(mci_link* link, const mci_packet* packet);
+void mci_accept_drop(mci_control_link* link); /* a stranger */
+void mci_accept_expire(mci_boot* boot);       /* strangers whose time is over */
+void mci_accept_packet(mci_control_link* link, const mci_packet* packet);
 
 /* ---- agree.c ---- */
 void mci_agree_try_up(mci_boot* boot);
-void mci_agree_up(mci_link* link, const mci_packet* packet);
-void mci_agree_text(mci_link* link, const mci_packet* packet);
+void mci_agree_up(mci_control_link* link, const mci_packet* packet);
+void mci_agree_text(mci_control_link* link, const mci_packet* packet);
 void mci_agree_send_text(mci_boot* boot);
 void mci_agree_open(mci_boot* boot);
 void mci_agree_missing(mci_boot* boot, mci_missing* out);
@@ -260,9 +261,9 @@ void mci_agree_expired(mci_boot* boot); /* names what is missing, on every rank 
 
 /* ---- leave.c ---- */
 void mci_leave_hand_over(mci_boot* boot);
-void mci_leave_moved(mci_link* link, const mci_packet* packet);
-void mci_leave_here(mci_link* link, const mci_packet* packet);
-void mci_leave_packet(mci_link* link, mci_packet* packet); /* ADOPT and LEAVE */
+void mci_leave_moved(mci_control_link* link, const mci_packet* packet);
+void mci_leave_here(mci_control_link* link, const mci_packet* packet);
+void mci_leave_packet(mci_control_link* link, mci_packet* packet); /* ADOPT and LEAVE */
 
 /* ---- service.c ---- lock not held */
 meshcclResult_t mci_service_add(mci_boot* boot);

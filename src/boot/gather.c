@@ -102,7 +102,7 @@ static void spread(gathering* g) {
     size_t n = MCI_MIN(total - offset, sizeof data - sizeof offset);
     memcpy(data, &offset, sizeof offset);
     memcpy(data + sizeof offset, g->all + offset, n);
-    for (mci_link* link = boot->links; link; link = link->next)
+    for (mci_control_link* link = boot->links; link; link = link->next)
       mci_control_tell(link, FRAME_SPREAD, g->sequence, data, sizeof offset + n);
     offset += n;
   } while (offset < total);

@@ -104,11 +104,11 @@ static meshcclResult_t connect_to(mci_boot* boot, const target* to, int* fd_out,
  */
 static meshcclResult_t adopt_parent(mci_boot* boot, int fd, int rank, int32_t pid) {
   pthread_mutex_lock(&boot->lock);
-  mci_link* link;
-  meshcclResult_t result = mci_link_create(boot, fd, LINK_ACTIVE, rank, &link);
+  mci_control_link* link;
+  meshcclResult_t result = mci_control_link_create(boot, fd, LINK_ACTIVE, rank, &link);
   if (result == meshcclSuccess) {
     boot->parent = link;
-    mci_link_watch(link, pid);
+    mci_control_link_watch(link, pid);
     if (boot->failure.result != meshcclSuccess)
       mci_control_tell(link, FRAME_FAIL, 0, &boot->failure, sizeof boot->failure);
     mci_agree_try_up(boot);
@@ -286,7 +286,7 @@ static void announce_kin(mci_boot* boot) {
   if (!here.kin[0]) return;
   pthread_mutex_lock(&boot->lock);
   memcpy(boot->kin, here.kin, sizeof boot->kin);
-  for (mci_link* link = boot->links; link; link = link->next)
+  for (mci_control_link* link = boot->links; link; link = link->next)
     if (link->state == LINK_ACTIVE && link->pid != here.pid) mci_control_tell(link, FRAME_HERE, 0, &here, sizeof here);
   pthread_mutex_unlock(&boot->lock);
 }

@@ -37,7 +37,7 @@
 /* ---- the rank that leaves ---- */
 
 /* Out of the queue's order, with descriptors. A full socket gets a second; false: the other end takes no more. */
-static bool send_last(mci_link* link, mci_frame_type type, uint16_t kind, const void* data, size_t bytes,
+static bool send_last(mci_control_link* link, mci_frame_type type, uint16_t kind, const void* data, size_t bytes,
                       const int* fds, int nfds) {
   union {
     struct cmsghdr align;
@@ -68,7 +68,7 @@ static bool send_last(mci_link* link, mci_frame_type type, uint16_t kind, const 
 /* What was said about this end of a link is void now. */
 static bool is_void(const mci_header* header) { return header->type == FRAME_HERE || header->type == FRAME_MOVED; }
 
-static void write_frames(int file, const mci_link* link, bool is_heir) {
+static void write_frames(int file, const mci_control_link* link, bool is_heir) {
   for (const mci_frame* frame = link->out.head; frame; frame = frame->next) {
     mci_header header = frame->header;
     if (is_void(&header)) continue;
@@ -80,9 +80,9 @@ static void write_frames(int file, const mci_link* link, bool is_heir) {
 }
 
 /* The heir's own frames first: they are older than its inheritance. -1: nothing is unsent. */
-static int unsent_file(mci_boot* boot, mci_link* heir) {
+static int unsent_file(mci_boot* boot, mci_control_link* heir) {
   bool any = false;
-  for (const mci_link* link = boot->links; link; link = link->next) any = any || link->out.head;
+  for (const mci_control_link* link = boot->links; link; link = link->next) any = any || link->out.head;
   if (!any) return -1;
   int file = memfd_create("meshccl-unsent", MFD_CLOEXEC);
   if (file < 0) {
@@ -90,27 +90,27 @@ static int unsent_file(mci_boot* boot, mci_link* heir) {
     return -1;
   }
   write_frames(file, heir, true);
-  for (const mci_link* link = boot->links; link; link = link->next)
+  for (const mci_control_link* link = boot->links; link; link = link->next)
     if (link != heir) write_frames(file, link, false);
   return file;
 }
 
-static void announce_move(mci_boot* boot, const mci_link* heir) {
+static void announce_move(mci_boot* boot, const mci_control_link* heir) {
   mci_here here = {.rank = heir->rank};
-  for (mci_link* link = boot->links; link; link = link->next) {
+  for (mci_control_link* link = boot->links; link; link = link->next) {
     if (link == heir) continue;
-    mci_link_reserve(link, true);
+    mci_control_link_reserve(link, true);
     send_last(link, FRAME_MOVED, 0, &here, sizeof here, NULL, 0);
   }
 }
 
 /* True: the heir has everything. An heir below gets this end of its own link, too: it finds there what it had sent. */
-static bool offer(mci_boot* boot, mci_link* heir) {
+static bool offer(mci_boot* boot, mci_control_link* heir) {
   mci_member members[MCI_CONTROL_FDS];
   int fds[MCI_CONTROL_FDS + 1], n = 0;
-  mci_link_reserve(heir, true);
+  mci_control_link_reserve(heir, true);
   announce_move(boot, heir);
-  for (const mci_link* link = boot->links; link; link = link->next) {
+  for (const mci_control_link* link = boot->links; link; link = link->next) {
     if (link == heir && heir == boot->parent) continue;
     if (n == MCI_CONTROL_FDS) {
       if (!send_last(heir, FRAME_ADOPT, 0, members, sizeof members, fds, n)) return false;
@@ -127,35 +127,35 @@ static bool offer(mci_boot* boot, mci_link* heir) {
 }
 
 static void give_upwards(mci_boot* boot) {
-  mci_link* parent = boot->parent;
+  mci_control_link* parent = boot->parent;
   /* Before the refusal: after it, an ended process may as well have moved without being able to say so. */
   mci_control_check_process(parent);
   if (boot->parent != parent) return;
   shutdown(parent->fd, SHUT_RD);
   parent->closed_inward = true;
-  while (mci_link_serve(parent)) continue;
+  while (mci_control_link_serve(parent)) continue;
   if (boot->parent != parent) return;
   if (!offer(boot, parent)) mci_control_lost(parent);
 }
 
-static mci_link* lowest_child(const mci_boot* boot) {
-  mci_link* lowest = NULL;
-  for (mci_link* link = boot->links; link; link = link->next)
+static mci_control_link* lowest_child(const mci_boot* boot) {
+  mci_control_link* lowest = NULL;
+  for (mci_control_link* link = boot->links; link; link = link->next)
     if (!lowest || link->rank < lowest->rank) lowest = link;
   return lowest;
 }
 
 /* The child refused the inheritance: it is leaving, and its goodbye is under way, or it is dead. */
-static void await_goodbye(mci_link* child) {
+static void await_goodbye(mci_control_link* child) {
   while (child->state == LINK_ACTIVE) {
     struct pollfd ready = {.fd = child->fd, .events = POLLIN};
     if (poll(&ready, 1, HEIR_MS) == 0) mci_control_lost(child);
-    mci_link_serve(child);
+    mci_control_link_serve(child);
   }
 }
 
 static void give_downwards(mci_boot* boot) {
-  mci_link* heir;
+  mci_control_link* heir;
   while ((heir = lowest_child(boot))) {
     mci_control_check_process(heir);
     if (heir->state != LINK_ACTIVE) continue;
@@ -175,7 +175,7 @@ void mci_leave_hand_over(mci_boot* boot) {
 
 /* ---- the heir ---- */
 
-static void say_here(mci_link* link, bool reply) {
+static void say_here(mci_control_link* link, bool reply) {
   mci_here here = {.rank = link->boot->rank, .pid = getpid(), .reply = reply};
   memcpy(here.kin, link->boot->kin, sizeof here.kin);
   mci_control_tell(link, FRAME_HERE, 0, &here, sizeof here);
@@ -201,17 +201,17 @@ static void take_echo(mci_boot* boot, int fd) {
   }
 }
 
-static void activate(mci_link* link) {
+static void activate(mci_control_link* link) {
   mci_boot* boot = link->boot;
   link->state = LINK_ACTIVE;
   link->next = boot->links;
   boot->links = link;
-  mci_link_reserve(link, false);
-  if (mci_link_listen(link) != meshcclSuccess) {
+  mci_control_link_reserve(link, false);
+  if (mci_control_link_listen(link) != meshcclSuccess) {
     mci_control_lost(link);
     return;
   }
-  mci_link_watch(link, link->pid);
+  mci_control_link_watch(link, link->pid);
   say_here(link, true);
   if (boot->failure.result != meshcclSuccess)
     mci_control_tell(link, FRAME_FAIL, 0, &boot->failure, sizeof boot->failure);
@@ -219,16 +219,16 @@ static void activate(mci_link* link) {
 
 /* Order per pair of ranks: unsent frames are older than those the old parent never read, and these are older than what
  * it refused. */
-static void commit(mci_link* from, int file) {
+static void commit(mci_control_link* from, int file) {
   mci_boot* boot = from->boot;
-  mci_link *adopted = from->adopted, *echo = NULL;
+  mci_control_link *adopted = from->adopted, *echo = NULL;
   mci_frames kept = from->out;
   from->adopted = NULL;
   from->out = (mci_frames){0};
   if (!boot->open && from != boot->parent) mci_control_informed(boot, from->rank);
-  mci_link_drop(from);
+  mci_control_link_drop(from);
   while (adopted) {
-    mci_link* link = adopted;
+    mci_control_link* link = adopted;
     adopted = link->next;
     if (link->rank == boot->rank)
       echo = link;
@@ -238,7 +238,7 @@ static void commit(mci_link* from, int file) {
   if (file >= 0) take_unsent(boot, file);
   if (echo) {
     take_echo(boot, echo->fd);
-    mci_link_drop(echo);
+    mci_control_link_drop(echo);
   }
   mci_frame* frame;
   while ((frame = mci_frames_pop(&kept))) {
@@ -248,7 +248,7 @@ static void commit(mci_link* from, int file) {
   mci_control_changed(boot);
 }
 
-void mci_leave_packet(mci_link* link, mci_packet* packet) {
+void mci_leave_packet(mci_control_link* link, mci_packet* packet) {
   mci_boot* boot = link->boot;
   int n = (int)(packet->header.bytes / sizeof(mci_member));
   int expected = n + (packet->header.type == FRAME_LEAVE && packet->header.kind == 1);
@@ -263,8 +263,8 @@ void mci_leave_packet(mci_link* link, mci_packet* packet) {
   for (int i = 0; i < n; i++) {
     mci_member member;
     memcpy(&member, packet->data + (size_t)i * sizeof member, sizeof member);
-    mci_link* child;
-    if (mci_link_create(boot, packet->fds[i], LINK_ADOPTED, member.rank, &child) != meshcclSuccess) {
+    mci_control_link* child;
+    if (mci_control_link_create(boot, packet->fds[i], LINK_ADOPTED, member.rank, &child) != meshcclSuccess) {
       mci_control_failf(boot, boot->rank, meshcclSystemError,
                         "rank %d has no memory to serve rank %d in place of rank %d", boot->rank, member.rank,
                         link->rank);
@@ -279,20 +279,20 @@ void mci_leave_packet(mci_link* link, mci_packet* packet) {
 
 /* ---- the ranks in between ---- */
 
-void mci_leave_moved(mci_link* link, const mci_packet* packet) {
+void mci_leave_moved(mci_control_link* link, const mci_packet* packet) {
   mci_here here;
   memcpy(&here, packet->data, sizeof here);
   link->rank = here.rank;
   link->kin[0] = 0;
-  mci_link_watch(link, 0);
+  mci_control_link_watch(link, 0);
 }
 
-void mci_leave_here(mci_link* link, const mci_packet* packet) {
+void mci_leave_here(mci_control_link* link, const mci_packet* packet) {
   mci_here here;
   memcpy(&here, packet->data, sizeof here);
   link->rank = here.rank;
   memcpy(link->kin, here.kin, sizeof link->kin);
   link->kin[sizeof link->kin - 1] = 0;
-  if (link->pid != here.pid) mci_link_watch(link, here.pid);
+  if (link->pid != here.pid) mci_control_link_watch(link, here.pid);
   if (here.reply) say_here(link, false);
 }

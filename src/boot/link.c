@@ -103,28 +103,29 @@ static meshcclResult_t watch(mci_boot* boot, int fd, uint32_t events, mci_source
   return meshcclSuccess;
 }
 
-meshcclResult_t mci_link_listen(mci_link* link) {
+meshcclResult_t mci_control_link_listen(mci_control_link* link) {
   return watch(link->boot, link->fd, EPOLLIN, &link->socket_source, EPOLL_CTL_ADD);
 }
 
-void mci_link_reserve(mci_link* link, bool more) {
+void mci_control_link_reserve(mci_control_link* link, bool more) {
   int size = more ? LAST_WORDS_BUFFER : SEND_BUFFER;
   setsockopt(link->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 }
 
-meshcclResult_t mci_link_create(mci_boot* boot, int fd, mci_link_state state, int rank, mci_link** out) {
-  mci_link* link = mci_alloc(sizeof *link);
+meshcclResult_t mci_control_link_create(mci_boot* boot, int fd, mci_control_link_state state, int rank,
+                                        mci_control_link** out) {
+  mci_control_link* link = mci_alloc(sizeof *link);
   if (!link) {
     close(fd);
     return mci_oom(sizeof *link);
   }
-  *link = (mci_link){.boot = boot, .fd = fd, .pidfd = -1, .rank = rank, .state = state};
+  *link = (mci_control_link){.boot = boot, .fd = fd, .pidfd = -1, .rank = rank, .state = state};
   link->socket_source = (mci_source){SOURCE_LINK, link};
   link->process_source = (mci_source){SOURCE_PROCESS, link};
   fcntl(fd, F_SETFL, O_NONBLOCK);
-  mci_link_reserve(link, false);
+  mci_control_link_reserve(link, false);
   if (state != LINK_ADOPTED) {
-    meshcclResult_t result = mci_link_listen(link);
+    meshcclResult_t result = mci_control_link_listen(link);
     if (result != meshcclSuccess) {
       close(fd);
       mci_free(link);
@@ -137,7 +138,7 @@ meshcclResult_t mci_link_create(mci_boot* boot, int fd, mci_link_state state, in
   return meshcclSuccess;
 }
 
-void mci_link_watch(mci_link* link, int32_t pid) {
+void mci_control_link_watch(mci_control_link* link, int32_t pid) {
   if (link->pidfd >= 0) close(link->pidfd);
   link->pidfd = -1;
   link->pid = pid;
@@ -151,12 +152,12 @@ void mci_link_watch(mci_link* link, int32_t pid) {
   }
 }
 
-bool mci_link_process_over(const mci_link* link) {
+bool mci_control_link_process_over(const mci_control_link* link) {
   struct pollfd ready = {.fd = link->pidfd, .events = POLLIN};
   return link->pidfd >= 0 && poll(&ready, 1, 0) == 1;
 }
 
-static void unlink_from(mci_link** list, mci_link* link) {
+static void unlink_from(mci_control_link** list, mci_control_link* link) {
   while (*list && *list != link) list = &(*list)->next;
   if (*list) *list = link->next;
 }
@@ -168,13 +169,13 @@ static void forget(mci_boot* boot, int fd) {
   close(fd);
 }
 
-void mci_link_drop(mci_link* link) {
+void mci_control_link_drop(mci_control_link* link) {
   mci_boot* boot = link->boot;
   if (link->state == LINK_GONE) return;
   while (link->adopted) {
-    mci_link* child = link->adopted;
+    mci_control_link* child = link->adopted;
     link->adopted = child->next;
-    mci_link_drop(child);
+    mci_control_link_drop(child);
   }
   unlink_from(&boot->links, link);
   forget(boot, link->fd);
@@ -188,9 +189,9 @@ void mci_link_drop(mci_link* link) {
   boot->trash = link;
 }
 
-void mci_link_free_trash(mci_boot* boot) {
+void mci_control_link_free_trash(mci_boot* boot) {
   while (boot->trash) {
-    mci_link* link = boot->trash;
+    mci_control_link* link = boot->trash;
     boot->trash = link->next;
     mci_free(link);
   }
@@ -198,7 +199,7 @@ void mci_link_free_trash(mci_boot* boot) {
 
 /* True: taken. A peer that takes no more packets is leaving or dead; which one, what it sent last tells, so frames for
  * it are kept. */
-static bool send_now(mci_link* link, const mci_header* header, const void* data) {
+static bool send_now(mci_control_link* link, const mci_header* header, const void* data) {
   struct iovec parts[2] = {{(void*)(uintptr_t)header, sizeof *header}, {(void*)(uintptr_t)data, header->bytes}};
   struct msghdr message = {.msg_iov = parts, .msg_iovlen = header->bytes ? 2 : 1};
   ssize_t n;
@@ -213,12 +214,12 @@ static bool send_now(mci_link* link, const mci_header* header, const void* data)
   return false;
 }
 
-meshcclResult_t mci_link_send(mci_link* link, const mci_header* header, const void* data) {
+meshcclResult_t mci_control_link_send(mci_control_link* link, const mci_header* header, const void* data) {
   if (!link->out.head && send_now(link, header, data)) return meshcclSuccess;
   return mci_frames_push(&link->out, header, data);
 }
 
-void mci_link_flush(mci_link* link) {
+void mci_control_link_flush(mci_control_link* link) {
   if (link->waiting_out) {
     link->waiting_out = false;
     watch(link->boot, link->fd, EPOLLIN, &link->socket_source, EPOLL_CTL_MOD);
@@ -227,14 +228,14 @@ void mci_link_flush(mci_link* link) {
     mci_free(mci_frames_pop(&link->out));
 }
 
-int mci_link_read(mci_link* link, mci_packet* packet) {
+int mci_control_link_read(mci_control_link* link, mci_packet* packet) {
   return mci_socket_read(link->fd, packet, link->state == LINK_ACTIVE);
 }
 
-bool mci_link_serve(mci_link* link) {
+bool mci_control_link_serve(mci_control_link* link) {
   mci_packet packet;
   for (int i = 0; i < PACKETS_PER_TURN; i++) {
-    int got = mci_link_read(link, &packet);
+    int got = mci_control_link_read(link, &packet);
     if (got > 0) mci_control_dispatch(link, &packet);
     if (got < 0 && !link->closed_inward) mci_control_lost(link);
     if (got <= 0 || link->state == LINK_GONE) return false;
