@@ -1,0 +1,94 @@
+/* Predicted costs of all candidates against a recorded table: a change of any formula or choice shows as a difference
+ * to look at. `test_costs --update` records the table anew. */
+#include "support/test.h"
+#include "topo/plan/plan.h"
+
+static const char* const specs[] = {
+    "full:2",
+    "full:8",
+    "full:100",
+    "ring:8",
+    "line:5",
+    "mesh:2x2",
+    "mesh:5x5",
+    "mesh:8x8",
+    "mesh:10x15@2TB/s,500ns",
+    "torus:2x2",
+    "torus:4x4",
+    "torus:4x8",
+    "torus:3x5",
+    "torus:4x4x4",
+    "mesh:2x3x4",
+    "mesh:5x5@dead=2.2",
+    "mesh:4x4@neighbours,o=100ns",
+    "mesh:1000x1062",
+};
+static const uint64_t sizes[] = {8, 1 << 12, 1 << 20, 1 << 28};
+
+static void add_candidates(const char* spec, const mci_topo* topo, mci_coll coll, uint64_t bytes, mci_str* out) {
+  mci_request request = {.coll = coll, .bytes = bytes};
+  mci_candidate list[MCI_MAX_CANDIDATES];
+  uint32_t n;
+  check_ok(mci_plan_candidates(topo, &request, list, &n));
+  for (uint32_t k = 0; k < n; k++) {
+    const mci_plan_cost* cost = &list[k].cost;
+    mci_str_add(out, "%s %s %llu %s ", spec, mci_coll_name(coll), (unsigned long long)bytes, list[k].family->name);
+    if (list[k].applies) {
+      mci_str_add(out, "%llu ps %u steps %u channels %u chunks\n", (unsigned long long)cost->cost_ps, cost->steps,
+                  cost->channels, cost->chunks);
+    } else {
+      mci_str_add(out, "refused: %s\n", list[k].reason);
+    }
+  }
+}
+
+static void make_table(mci_str* out) {
+  for (size_t i = 0; i < MCI_COUNT(specs); i++) {
+    mci_topo* topo;
+    check_ok(mci_topo_parse(specs[i], &topo));
+    for (int coll = 0; coll < MCI_SEND_RECV; coll++)
+      for (size_t s = 0; s < MCI_COUNT(sizes); s++) add_candidates(specs[i], topo, (mci_coll)coll, sizes[s], out);
+    mci_topo_destroy(topo);
+  }
+  check_ok(mci_str_result(out));
+}
+
+static void predicted_costs_are_as_recorded(void** state) {
+  (void)state;
+  mci_str table = {0};
+  make_table(&table);
+  FILE* file = fopen(COSTS_FILE, "r");
+  if (!file) fail_msg("%s cannot be read", COSTS_FILE);
+  char line[512];
+  unsigned number = 0;
+  const char* at = table.text;
+  while (fgets(line, sizeof line, file)) {
+    number++;
+    size_t length = strlen(line);
+    if (strncmp(at, line, length) != 0)
+      fail_msg("line %u of %s is\n%sbut the planner says\n%.*s", number, COSTS_FILE, line, (int)strcspn(at, "\n"), at);
+    at += length;
+  }
+  fclose(file);
+  if (*at)
+    fail_msg("%s ends at line %u, but the planner goes on: %.*s", COSTS_FILE, number, (int)strcspn(at, "\n"), at);
+  mci_str_fini(&table);
+}
+
+static int update(void) {
+  mci_str table = {0};
+  make_table(&table);
+  FILE* file = fopen(COSTS_FILE, "w");
+  if (!file || fputs(table.text, file) < 0 || fclose(file) != 0) {
+    perror(COSTS_FILE);
+    return 1;
+  }
+  mci_str_fini(&table);
+  return 0;
+}
+
+int main(int argc, char** argv) {
+  if (argc > 1 && strcmp(argv[1], "--update") == 0) return update();
+  const struct CMUnitTest tests[] = {cmocka_unit_test(predicted_costs_are_as_recorded)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
