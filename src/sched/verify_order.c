@@ -34,10 +34,11 @@ static void drop(mci_verifier* v, mci_clock* clock) {
   v->free_clocks = clock;
 }
 
-/* *clock learns what `other` knows and that `channel` has run `count` steps. */
+/* *clock learns what `other` knows and that `channel` has run `count` steps. Who knows already that step `past` has run
+ * knows `other`, too. */
 static meshcclResult_t learn(mci_verifier* v, mci_clock** clock, const mci_clock* other, uint32_t channel,
-                             uint32_t count) {
-  if (*clock == other && (*clock)->known[channel] >= count) return meshcclSuccess;
+                             uint32_t count, uint32_t past) {
+  if ((*clock)->known[channel] >= past) return meshcclSuccess;
   mci_clock *old = *clock, *target = old;
   if (old->refs > 1) {
     target = clock_new(v);
@@ -222,7 +223,7 @@ static meshcclResult_t set_clocks(mci_verifier* v, uint32_t* depth) {
     if (count == 0) continue;
     uint32_t other = mci_verify_find_channel(v, c->rank, id);
     mci_mark* mark = find_mark(v, other, count);
-    MCI_TRY(learn(v, &v->start, mark->clock, other, count));
+    MCI_TRY(learn(v, &v->start, mark->clock, other, count, count));
     *depth = MCI_MAX(*depth, mark->depth);
     if (--mark->uses) continue;
     drop(v, mark->clock);
@@ -230,12 +231,12 @@ static meshcclResult_t set_clocks(mci_verifier* v, uint32_t* depth) {
   }
   for (uint32_t i = 0; i < v->narrivals; i++) {
     const mci_message* m = &v->arrivals[i];
-    MCI_TRY(learn(v, &v->start, m->start, m->channel, m->step));
+    MCI_TRY(learn(v, &v->start, m->start, m->channel, m->step, m->step + 1));
   }
   v->complete = hold(v->start);
   for (uint32_t i = 0; i < v->narrivals; i++) {
     const mci_message* m = &v->arrivals[i];
-    MCI_TRY(learn(v, &v->complete, m->complete, m->channel, m->step + 1));
+    MCI_TRY(learn(v, &v->complete, m->complete, m->channel, m->step + 1, m->step + 1));
   }
   return meshcclSuccess;
 }
