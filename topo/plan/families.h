@@ -2,6 +2,7 @@
 #ifndef MCI_PLAN_FAMILIES_H
 #define MCI_PLAN_FAMILIES_H
 
+#include "topo/plan/axis.h"
 #include "topo/plan/plan.h"
 
 extern const mci_family mci_family_exchange;
@@ -10,6 +11,7 @@ extern const mci_family mci_family_bidir_ring;
 extern const mci_family mci_family_ring;
 extern const mci_family mci_family_grid;
 extern const mci_family mci_family_tree;
+extern const mci_family mci_family_staged;
 
 #define MCI_COLL_BIT(coll) (1u << (coll))
 
@@ -21,6 +23,12 @@ uint64_t mci_routes_all_pairs(const mci_topo* topo);
 uint64_t mci_routes_to_one(const mci_topo* topo, uint32_t root);
 /* NULL when every pair may exchange messages, else why not. */
 const char* mci_routes_refuse_pairs(const mci_topo* topo, char* buffer, size_t size);
+
+/* ---- grid_axes.c: whole grids ---- */
+/* The dimensions longer than 1 as axes with the rank's neighbours; returns how many. */
+uint32_t mci_grid_axes(const mci_topo* topo, uint32_t rank, mci_axis axes[MCI_MAX_DIMS]);
+/* Rank at every position in grid order, to be freed; NULL when that is rank order. */
+meshcclResult_t mci_grid_places(const mci_topo* topo, uint32_t** out);
 
 /* ---- cycle.c: a closed way through all ranks ---- */
 typedef struct {

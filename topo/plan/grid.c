@@ -21,25 +21,9 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
   return longer == 1 && rings == 1 ? "a single ring: bidir_ring is the same" : NULL;
 }
 
-static uint32_t neighbor(const mci_topo* topo, const uint32_t* at, uint32_t dim, uint32_t step) {
-  uint32_t moved[MCI_MAX_DIMS];
-  for (uint32_t d = 0; d < MCI_MAX_DIMS; d++) moved[d] = at[d];
-  moved[dim] = (at[dim] + step) % mci_topo_side(topo, dim);
-  return (uint32_t)mci_topo_rank_at(topo, moved);
-}
-
 static mci_phases phases_of(const mci_topo* topo, const mci_request* request, uint32_t rank) {
   mci_phases phases = {.coll = request->coll, .wide = request->wide};
-  uint32_t at[MCI_MAX_DIMS] = {0};
-  mci_topo_coords(topo, rank, at);
-  for (uint32_t d = 0; d < mci_topo_ndims(topo); d++) {
-    uint32_t n = mci_topo_side(topo, d);
-    if (n == 1) continue;
-    phases.axes[phases.naxes++] = (mci_axis){.n = n,
-                                             .at = at[d],
-                                             .ring = mci_topo_wraps(topo, d),
-                                             .peer = {neighbor(topo, at, d, 1), neighbor(topo, at, d, n - 1)}};
-  }
+  phases.naxes = mci_grid_axes(topo, rank, phases.axes);
   mci_phases_colors(&phases);
   return phases;
 }
@@ -51,28 +35,11 @@ static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost
   mci_phases_cost(&phases, links, request->bytes, out);
 }
 
-/* Blocks lie in grid order; only a rank map makes that differ from rank order. */
-static meshcclResult_t places(const mci_topo* topo, const mci_request* request, uint32_t** out) {
-  *out = NULL;
-  if (request->coll == MCI_ALL_REDUCE || !mci_topo_is_mapped(topo)) return meshcclSuccess;
-  uint32_t n = mci_topo_nranks(topo), at[MCI_MAX_DIMS] = {0};
-  uint32_t* place = mci_alloc(n * sizeof *place);
-  if (!place) return mci_oom(n * sizeof *place);
-  for (uint32_t i = 0; i < n; i++) {
-    uint32_t rest = i;
-    for (uint32_t d = mci_topo_ndims(topo); d-- > 0; rest /= mci_topo_side(topo, d))
-      at[d] = rest % mci_topo_side(topo, d);
-    place[i] = (uint32_t)mci_topo_rank_at(topo, at);
-  }
-  *out = place;
-  return meshcclSuccess;
-}
-
 static meshcclResult_t build(const mci_topo* topo, const mci_request* request, const mci_plan_cost* cost_of,
                              uint32_t rank, mci_program** out) {
   mci_phases phases = phases_of(topo, request, rank);
-  uint32_t* place;
-  MCI_TRY(places(topo, request, &place));
+  uint32_t* place = NULL; /* of blocks; an all-reduce has none */
+  if (request->coll != MCI_ALL_REDUCE) MCI_TRY(mci_grid_places(topo, &place));
   meshcclResult_t result = mci_phases_build(&phases, "grid", mci_topo_nranks(topo), rank, cost_of, place, out);
   mci_free(place);
   return result;

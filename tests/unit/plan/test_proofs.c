@@ -34,7 +34,8 @@ static void rings_lines_and_full_graphs_are_proved(void** state) {
 
 /* The families that are particular to grids; rings and direct messages are proved on selected shapes below. */
 static void prove_grids(const char* kind) {
-  static const mci_coll colls[] = {MCI_ALL_REDUCE, MCI_ALL_GATHER, MCI_REDUCE_SCATTER, MCI_BROADCAST, MCI_GATHER};
+  static const mci_coll colls[] = {MCI_ALL_REDUCE, MCI_ALL_GATHER, MCI_REDUCE_SCATTER,
+                                   MCI_BROADCAST,  MCI_GATHER,     MCI_ALL_TO_ALL};
   for (uint32_t rows = 1; rows <= 6; rows++) {
     for (uint32_t columns = 1; columns <= 6; columns++) {
       char spec[32];
