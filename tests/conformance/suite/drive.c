@@ -48,15 +48,19 @@ static void spread_processes(seat* seats, int n, int expectKilled) {
       _exit(atomic_load(&seats[i].world->failed) != 0);
     }
   }
-  for (int i = 0; i < n; i++) {
-    int status = 0;
-    waitpid(children[i], &status, 0);
-    suite_world* world = seats[i].world;
+  /* In the order they end, so that one that dies stops the others. */
+  for (int ended = 0; ended < n; ended++) {
+    siginfo_t info = {0};
+    waitid(P_ALL, 0, &info, WEXITED);
+    int rank = 0;
+    while (rank < n && children[rank] != info.si_pid) rank++;
+    if (rank == n || rank == expectKilled || (info.si_code == CLD_EXITED && info.si_status <= 1)) continue;
+    suite_world* world = seats[0].world;
     int none = 0;
-    if (WIFSIGNALED(status) && i != expectKilled && atomic_compare_exchange_strong(&world->failed, &none, 2))
-      snprintf(world->failure, sizeof world->failure, "rank %d died of signal %d", i, WTERMSIG(status));
-    if (WIFEXITED(status) && WEXITSTATUS(status) > 1 && atomic_compare_exchange_strong(&world->failed, &none, 2))
-      snprintf(world->failure, sizeof world->failure, "rank %d exited with %d", i, WEXITSTATUS(status));
+    if (!atomic_compare_exchange_strong(&world->failed, &none, 1)) continue;
+    snprintf(world->failure, sizeof world->failure, "rank %d ended with %s %d", rank,
+             info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
+    atomic_store_explicit(&world->failed, 2, memory_order_release);
   }
 }
 

@@ -123,7 +123,10 @@ void party_connect(suite_party* party, int peer, const suite_address* address) {
               (unsigned long long)f->bw_Bps);
   void* ep = NULL;
   result = party->transport->connect(party->ctx, link, peer, address->bytes, address->length, &ep);
-  suite_check(world, result == meshcclSuccess && ep, "connect: %s: %s", mci_result_text(result), party->cause);
+  bool dead = party->mayBreak && result == meshcclRemoteError;
+  suite_check(world, (result == meshcclSuccess && ep) || dead, "connect: %s: %s", mci_result_text(result),
+              party->cause);
+  link->broken = dead;
   link->ep = ep;
 }
 

@@ -56,6 +56,16 @@ static void plan_add(struct CMUnitTest* tests, plan* plans, size_t* n, plan p, c
   ++*n;
 }
 
+/* Launched ranks check each other's payloads, so they take the seed of rank 0. */
+static void agree_on_seed(const suite_launcher* launcher) {
+  uint64_t mine = mci_now_ns() | 1, all[SUITE_MAX_PARTIES];
+  char text[32];
+  assert_true(launcher->nranks <= SUITE_MAX_PARTIES);
+  launcher->gather(&mine, all, sizeof mine);
+  snprintf(text, sizeof text, "%llu", (unsigned long long)all[0]);
+  setenv("MESHCCL_TESTS_SEED", text, 0);
+}
+
 int suite_run(const suite_subject* subject) {
   static struct CMUnitTest tests[MAX_TESTS];
   static plan plans[MAX_TESTS];
@@ -72,6 +82,7 @@ int suite_run(const suite_subject* subject) {
   }
   const char* only = mci_env("MESHCCL_TESTS_ONLY");
   if (only) cmocka_set_test_filter(only);
+  if (subject->launcher) agree_on_seed(subject->launcher);
   test_seed(); /* before any fork: all processes use one */
   return _cmocka_run_group_tests(subject->transport->name, tests, n, NULL, NULL);
 }
