@@ -5,4 +5,10 @@
 #include "meshccl/transport.h"
 
 extern const meshcclTransport_t mci_transport_self, mci_transport_shm;
+#ifdef MESHCCL_HAVE_UCX
+extern const meshcclTransport_t mci_transport_ucx;
+#endif
+#ifdef MESHCCL_HAVE_MPI
+extern const meshcclTransport_t mci_transport_mpi;
+#endif
 #endif

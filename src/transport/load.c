@@ -12,6 +12,12 @@
 static const meshcclTransport_t* const builtins[] = {
     &mci_transport_self,
     &mci_transport_shm,
+#ifdef MESHCCL_HAVE_UCX
+    &mci_transport_ucx,
+#endif
+#ifdef MESHCCL_HAVE_MPI
+    &mci_transport_mpi,
+#endif
 };
 
 static meshcclResult_t register_plugin(void* library, const char* path) {
