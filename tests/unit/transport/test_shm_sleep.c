@@ -185,6 +185,77 @@ static void the_handle_is_readable_only_when_there_is_work(void** state) {
   SHM->close(b.ctx);
 }
 
+/* The narrowest race: one sends at the very moment at which the other arms. Whoever is told that it may sleep must find
+ * the handle readable, without any other event. */
+struct race {
+  struct rig own, peer;
+  atomic_int round;
+};
+
+#define RACES 150000
+
+static void spin_for(uint64_t turns) {
+  for (volatile uint64_t i = 0; i < turns; i++) continue;
+}
+
+/* Spins, so that both move within nanoseconds of each other; yields where the other has no processor. */
+static void await_round(struct race* race, int round) {
+  for (int turn = 1; atomic_load_explicit(&race->round, memory_order_acquire) < round; turn++)
+    if (turn % 4096 == 0) sched_yield();
+}
+
+static void* racing_sender(void* arg) {
+  struct race* race = arg;
+  uint64_t seed = 3;
+  void* ep = rig_connect(&race->peer, &race->own);
+  for (int i = 1; i <= RACES; i++) {
+    await_round(race, i);
+    spin_for(test_random(&seed) % 16);
+    if (rig_send(ep, 0, NULL, 0) != meshcclSuccess) break;
+  }
+  SHM->disconnect(ep);
+  return NULL;
+}
+
+static void race_with(bool barrier) {
+  struct race race = {.round = 0};
+  pthread_t thread;
+  uint64_t seed = test_seed();
+  int fd, slept = 0, lost = 0;
+  uint32_t poll_us;
+  rig_open(&race.own, 0, 2);
+  rig_open(&race.peer, 1, 2);
+  if (!barrier) without_barrier(&race.own);
+  if (!barrier) without_barrier(&race.peer);
+  void* ep = rig_connect(&race.own, &race.peer);
+  check_ok(SHM->waitHandle(race.own.ctx, &fd, &poll_us));
+  assert_int_equal(pthread_create(&thread, NULL, racing_sender, &race), 0);
+  for (int i = 1; i <= RACES && !lost; i++) {
+    atomic_store(&race.round, i);
+    spin_for(test_random(&seed) % 16);
+    struct pollfd waiting = {.fd = fd, .events = POLLIN};
+    while (race.own.host.arrivals < i && !lost) {
+      bool may_sleep = SHM->arm(race.own.ctx) == meshcclSuccess;
+      slept += may_sleep;
+      lost = may_sleep && poll(&waiting, 1, 5000) == 0;
+      SHM->progress(race.own.ctx);
+    }
+  }
+  atomic_store(&race.round, RACES);
+  pthread_join(thread, NULL);
+  assert_int_equal(lost, 0);
+  assert_true(slept > 0);
+  SHM->disconnect(ep);
+  SHM->close(race.own.ctx);
+  SHM->close(race.peer.ctx);
+}
+
+static void arming_and_sending_at_once_loses_nothing(void** state) {
+  (void)state;
+  race_with(true);
+  race_with(false);
+}
+
 /* Three ranks of two processes, two of them threads of one: a token goes round while everybody else sleeps. */
 static int pass_round(struct rig* own, void* next, int first) {
   for (int i = 1; i <= ROUNDS / 5; i++) {
@@ -251,6 +322,7 @@ int main(void) {
       cmocka_unit_test(threads_and_processes_mix),
       cmocka_unit_test(a_message_wakes_a_sleeping_thread),
       cmocka_unit_test(room_wakes_a_sleeping_thread),
+      cmocka_unit_test(arming_and_sending_at_once_loses_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
