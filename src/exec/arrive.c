@@ -1,0 +1,197 @@
+/* What transports call: messages that arrive, sends that end, endpoints that break. */
+#include <stdio.h>
+#include <string.h>
+
+#include "exec/engine.h"
+
+static void log_line(void* self, int level, const char* text) {
+  (void)self;
+  mci_log_write((mci_log_level)level, "%s", text);
+}
+
+static meshcclResult_t fail_with(void* self, meshcclResult_t result, const char* text) {
+  (void)self;
+  return mci_fail(result, "%s", text);
+}
+
+static const char* parameter(void* self, const char* name) {
+  (void)self;
+  for (int id = 0; id < MCI_NUM_PARAMS; id++)
+    if (strcmp(mci_param_rows[id].name, name) == 0) return mci_param_text((mci_param_id)id);
+  return NULL;
+}
+
+/* Fails the engine with the last error and tells the others. */
+static meshcclResult_t give_up(mci_engine* engine, meshcclResult_t result) {
+  char text[1024];
+  snprintf(text, sizeof text, "%s", mci_error_last());
+  engine->options.host.report(engine->options.host.self, result, text);
+  mci_engine_fail(engine, result, text);
+  return result;
+}
+
+meshcclResult_t mci_mismatch(mci_engine* engine, const mci_op* op, const mci_lane* lane, const mci_arrival* arrival) {
+  if (op->point_to_point)
+    return mci_fail(meshcclInvalidUsage, "calls do not match: rank %u called %s, but what rank %u sends has another count or type",
+                    engine->options.rank, op->what, lane->peer->rank);
+  return mci_fail(meshcclInvalidUsage,
+                  "calls do not match: operation %u of %s is %s on rank %u; rank %u is in operation %u, which differs (collective, "
+                  "type, operator, root, count or algorithm); every rank must make the same calls in the same order",
+                  op->sequence, engine->options.name, op->what, engine->options.rank, lane->peer->rank, arrival->sequence);
+}
+
+/* A message of the collective under way, or of one that is over, must carry its fingerprint. Later ones wait. */
+static meshcclResult_t check_operation(mci_engine* engine, const mci_lane* lane, const mci_arrival* arrival) {
+  if (arrival->sequence == 0) return meshcclSuccess; /* point to point */
+  const mci_op* op = mci_engine_collective(engine);
+  int32_t ahead = (int32_t)(arrival->sequence - engine->sequence);
+  if (ahead > 0 || (ahead == 0 && op && arrival->fingerprint == op->fingerprint)) return meshcclSuccess;
+  if (op) return mci_mismatch(engine, op, lane, arrival);
+  return mci_fail(meshcclInvalidUsage,
+                  "calls do not match: rank %u still sends for operation %u of %s, which rank %u finished as %u; every rank must "
+                  "make the same calls in the same order",
+                  lane->peer->rank, arrival->sequence, engine->options.name, engine->options.rank, engine->sequence);
+}
+
+static meshcclResult_t new_arrival(mci_lane* lane, const mci_header* header, mci_arrival** out) {
+  mci_engine* engine = lane->peer->engine;
+  if (lane->arrived - lane->consumed >= engine->options.credits)
+    MCI_FAIL(meshcclInternalError, "rank %u sent more than its %u credits on channel %u", lane->peer->rank,
+             engine->options.credits, lane->channel);
+  mci_arrival* arrival = &lane->arrivals[lane->arrived % MCI_MAX_CREDITS];
+  *arrival = (mci_arrival){.bytes = header->bytes, .sequence = header->sequence, .fingerprint = header->fingerprint};
+  *out = arrival;
+  return meshcclSuccess;
+}
+
+static meshcclResult_t slot_for(mci_lane* lane, size_t bytes, char** out) {
+  mci_engine* engine = lane->peer->engine;
+  size_t credits = engine->options.credits;
+  if (!lane->slots) {
+    lane->slot_bytes = lane->peer->eager_bytes;
+    lane->slots = mci_alloc_aligned(64, credits * lane->slot_bytes);
+    if (!lane->slots) return mci_oom(credits * lane->slot_bytes);
+    engine->stats.memory_bytes += credits * lane->slot_bytes;
+  }
+  if (bytes > lane->slot_bytes)
+    MCI_FAIL(meshcclInternalError, "rank %u sent a message of %zu bytes, at most %zu were agreed", lane->peer->rank, bytes,
+             lane->slot_bytes);
+  *out = lane->slots + (lane->arrived % credits) * lane->slot_bytes;
+  return meshcclSuccess;
+}
+
+static meshcclResult_t take_value(mci_lane* lane, const mci_header* header, size_t bytes, const void* data,
+                                  meshcclPlace_t* places, int* nplaces, void** token) {
+  mci_arrival* arrival = NULL;
+  MCI_TRY(new_arrival(lane, header, &arrival));
+  arrival->bytes = (uint32_t)bytes;
+  arrival->full = true;
+  if (bytes > 0) {
+    char* slot = NULL;
+    MCI_TRY(slot_for(lane, bytes, &slot));
+    arrival->data = slot;
+    arrival->full = data != NULL;
+    if (data) {
+      memcpy(slot, data, bytes);
+    } else {
+      places[0] = (meshcclPlace_t){slot, bytes};
+      *nplaces = 1;
+      *token = arrival;
+    }
+  }
+  lane->arrived++;
+  return check_operation(lane->peer->engine, lane, arrival);
+}
+
+static meshcclResult_t take_reference(mci_lane* lane, const mci_header* header) {
+  mci_peer* peer = lane->peer;
+  mci_arrival* arrival = NULL;
+  MCI_TRY(new_arrival(lane, header, &arrival));
+  if (header->region == MCI_RAW_ADDRESS && (peer->figures.flags & MESHCCL_SAME_PROCESS)) {
+    arrival->data = (const void*)(uintptr_t)header->offset;
+  } else {
+    const mci_mapping* mapping = header->region < peer->nmappings ? &peer->mappings[header->region] : NULL;
+    if (!mapping || !mapping->base || header->offset > mapping->bytes || header->bytes > mapping->bytes - header->offset)
+      MCI_FAIL(meshcclInternalError, "rank %u lends memory that it did not announce", peer->rank);
+    arrival->data = (const char*)mapping->base + header->offset;
+  }
+  arrival->by_reference = true;
+  arrival->full = true;
+  lane->arrived++;
+  return check_operation(peer->engine, lane, arrival);
+}
+
+static meshcclResult_t take(mci_peer* peer, const mci_header* header, size_t bytes, const void* data, meshcclPlace_t* places,
+                            int* nplaces, void** token) {
+  if (header->kind == MCI_MSG_KEY) {
+    if (!data || bytes != MESHCCL_KEY_BYTES) MCI_FAIL(meshcclInternalError, "rank %u sent a malformed key", peer->rank);
+    return mci_peer_map(peer, header->region, header->offset, data);
+  }
+  if (header->kind == MCI_MSG_FORGET) {
+    mci_peer_unmap(peer, header->region);
+    return meshcclSuccess;
+  }
+  mci_lane* lane = NULL;
+  MCI_TRY(mci_lane_get(peer->engine, peer->rank, header->channel, &lane));
+  mci_lane_acked(lane, header->ack);
+  switch (header->kind) {
+    case MCI_MSG_ACK:
+      return meshcclSuccess;
+    case MCI_MSG_DATA:
+      return take_value(lane, header, bytes, data, places, nplaces, token);
+    case MCI_MSG_REF:
+      return take_reference(lane, header);
+    default:
+      MCI_FAIL(meshcclInternalError, "rank %u sent a message of unknown kind %u", peer->rank, header->kind);
+  }
+}
+
+static meshcclResult_t arrive(void* self, void* peer_tag, const void* header_bytes, size_t bytes, const void* data,
+                              meshcclPlace_t* places, int* nplaces, void** token) {
+  mci_port* port = self;
+  mci_header header;
+  memcpy(&header, header_bytes, sizeof header);
+  port->engine->events++;
+  if (port->engine->error != meshcclSuccess) return port->engine->error;
+  meshcclResult_t result = take(peer_tag, &header, bytes, data, places, nplaces, token);
+  return result == meshcclSuccess ? result : give_up(port->engine, result);
+}
+
+static void received(void* self, void* token, meshcclResult_t result) {
+  mci_port* port = self;
+  mci_arrival* arrival = token;
+  port->engine->events++;
+  arrival->full = true;
+  if (result != meshcclSuccess) give_up(port->engine, result);
+}
+
+static void sent(void* self, void* token, meshcclResult_t result) {
+  mci_port* port = self;
+  mci_op* op = token;
+  port->engine->events++;
+  if (op && port->engine->error == meshcclSuccess) op->outstanding--;
+  if (result != meshcclSuccess) give_up(port->engine, result);
+}
+
+static void broken(void* self, void* peer_tag, meshcclResult_t result, const char* why) {
+  mci_port* port = self;
+  mci_peer* peer = peer_tag;
+  mci_fail(result, "the connection of rank %u to rank %u broke: %s", port->engine->options.rank, peer->rank, why);
+  give_up(port->engine, result);
+}
+
+void mci_port_host(mci_port* port) {
+  const mci_engine_options* options = &port->engine->options;
+  port->host = (meshcclTransportHost_t){.abi = MESHCCL_TRANSPORT_ABI,
+                                        .size = sizeof port->host,
+                                        .self = port,
+                                        .rank = (int)options->rank,
+                                        .nranks = (int)options->nranks,
+                                        .log = log_line,
+                                        .fail = fail_with,
+                                        .parameter = parameter,
+                                        .arrive = arrive,
+                                        .received = received,
+                                        .sent = sent,
+                                        .broken = broken};
+}

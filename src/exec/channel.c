@@ -1,0 +1,356 @@
+/* Runs the steps of one channel: loads a step, waits for what it needs, folds it slice by slice and hands its departures
+ * to the lanes. A channel never waits for credits (see src/sched/sched.h). Called by the engine. */
+#include <string.h>
+
+#include "exec/engine.h"
+
+static bool is_local(const mci_arg* arg) { return arg->kind != MCI_LANE; }
+
+static bool afters_hold(const mci_run* run, const mci_chan* chan) {
+  for (unsigned k = 0; k < chan->step->nafter; k++) {
+    uint16_t id;
+    uint64_t count = mci_cursor_after(&chan->cursor, chan->step, k, &id);
+    for (uint32_t c = 0; c < run->program->nchannels; c++)
+      if (run->channels[c].channel->id == id && run->channels[c].steps_done < count) return false;
+  }
+  return true;
+}
+
+/* Base address, whether the buffer holds one block only, and the number that departures carry for it. */
+static void* buffer_of(const mci_engine* engine, const mci_run* run, const mci_arg* arg, int64_t* one_block, uint8_t* number) {
+  const mci_program* program = run->program;
+  const mci_op* op = run->op;
+  mci_coll_buffers_t buffers = mci_coll_buffers(program->coll, program->rank, program->root);
+  *one_block = -1;
+  if (arg->kind == MCI_TMP) {
+    *number = 2;
+    return (char*)engine->scratch.base + arg->slot * run->slot_bytes;
+  }
+  bool input = arg->kind == MCI_IN;
+  if (input ? buffers.in_one_block : buffers.out_one_block) *one_block = program->rank;
+  *number = input ? 0 : 1;
+  return input ? (void*)(uintptr_t)op->in : op->out;
+}
+
+static meshcclResult_t load_operands(mci_engine* engine, mci_run* run, mci_chan* chan) {
+  const mci_instr* step = chan->step;
+  const mci_arg* extent = NULL;
+  for (unsigned k = 0; k < (unsigned)step->ndst + step->nsrc; k++) {
+    mci_operand_state* operand = &chan->operands[k];
+    operand->arg = mci_cursor_arg(&chan->cursor, step, k);
+    if (!is_local(&operand->arg)) {
+      MCI_TRY(mci_lane_get(engine, operand->arg.peer, chan->channel->id, &operand->lane));
+      continue;
+    }
+    int64_t one_block;
+    uint8_t number;
+    void* base = buffer_of(engine, run, &operand->arg, &one_block, &number);
+    mci_view_start(&operand->view, &run->program->layout, run->op->count, &operand->arg, one_block, base, run->op->type_size);
+    extent = &operand->arg;
+  }
+  chan->elements = mci_layout_elements(&run->program->layout, run->op->count, extent);
+  uint64_t per_slice = mci_slice_elements(engine, run->op);
+  chan->nslices = (uint32_t)MCI_MAX((chan->elements + per_slice - 1) / per_slice, (uint64_t)1);
+  chan->slice = 0;
+  return meshcclSuccess;
+}
+
+/* The local operand that departures of this step leave from: a local destination, else the only source. */
+static mci_operand_state* departs_from(mci_chan* chan) {
+  for (unsigned k = 0; k < chan->step->ndst; k++)
+    if (is_local(&chan->operands[k].arg)) return &chan->operands[k];
+  return &chan->operands[chan->step->ndst];
+}
+
+static meshcclResult_t push_departures(mci_run* run, mci_chan* chan) {
+  const mci_operand_state* from = departs_from(chan);
+  uint8_t number = from->arg.kind == MCI_TMP ? 2 : from->arg.kind == MCI_IN ? 0 : 1;
+  chan->is_send = true;
+  for (unsigned k = 0; k < chan->step->ndst; k++) {
+    mci_operand_state* to = &chan->operands[k];
+    if (is_local(&to->arg)) {
+      chan->is_send = false;
+      continue;
+    }
+    MCI_TRY(mci_lane_push(to->lane, run->op, &from->view, number, chan->elements, chan->nslices, &to->departure));
+    if (to->arg.flags & MCI_COPY) mci_lane_departure(to->lane, to->departure)->no_lend = true;
+  }
+  return meshcclSuccess;
+}
+
+static meshcclResult_t note_token(mci_chan* chan, meshcclResult_t result, uint64_t token) {
+  if (result != meshcclInProgress) return result;
+  MCI_TRY(mci_grow(&chan->tokens, sizeof *chan->tokens, &chan->cap_tokens, (size_t)chan->ntokens + 1));
+  chan->tokens[chan->ntokens++] = token;
+  return meshcclSuccess;
+}
+
+/* Moves what has not left yet of a copied message into its own room. */
+static meshcclResult_t bounce(mci_engine* engine, mci_chan* chan, mci_lane* lane, uint64_t number) {
+  mci_departure* d = mci_lane_departure(lane, number);
+  uint64_t per_slice = mci_slice_elements(engine, d->op), left = d->elements - d->next * per_slice - d->filled, got;
+  char* room;
+  MCI_TRY(mci_bounce_alloc(d->op, left * d->op->type_size, (void**)&room));
+  char* at = room;
+  for (; left > 0; left -= got, at += got * d->op->type_size) {
+    const void* from = mci_view_take(&d->source, left, &got);
+    uint64_t token;
+    meshcclResult_t result = engine->options.device->copy(engine->device_ctx, at, from, got * d->op->type_size, &token);
+    MCI_TRY(note_token(chan, result, token));
+  }
+  d->source.base = d->source.at = room;
+  d->source.left = (uint64_t)(at - room) / d->op->type_size;
+  d->buffer = 2;
+  d->no_lend = false;
+  return meshcclSuccess;
+}
+
+/* A step that only sends: everything may leave from where it stands. COPY messages are out of the caller's memory, or in
+ * their own room, when this returns and the channel's tokens are done. */
+static meshcclResult_t run_send(mci_engine* engine, mci_chan* chan) {
+  for (unsigned k = 0; k < chan->step->ndst; k++) {
+    mci_operand_state* to = &chan->operands[k];
+    mci_departure* d = mci_lane_departure(to->lane, to->departure);
+    bool copies_at_once = to->lane->peer->ep && (to->lane->peer->figures.flags & MESHCCL_CAN_MAP);
+    if (d->no_lend && !copies_at_once) MCI_TRY(bounce(engine, chan, to->lane, to->departure));
+    if (chan->ntokens == 0) {
+      mci_lane_departure(to->lane, to->departure)->ready = chan->nslices;
+      MCI_TRY(mci_lane_pump(to->lane));
+    }
+    d = mci_lane_departure(to->lane, to->departure);
+    if (to->lane->head <= to->departure && d->no_lend) MCI_TRY(bounce(engine, chan, to->lane, to->departure));
+  }
+  return meshcclSuccess;
+}
+
+static void step_done(mci_engine* engine, mci_chan* chan, int* moved) {
+  chan->phase = MCI_CHAN_LOAD;
+  chan->step_pending = false;
+  chan->steps_done++;
+  engine->events++;
+  (*moved)++;
+}
+
+static uint64_t slice_length(const mci_engine* engine, const mci_run* run, const mci_chan* chan) {
+  uint64_t per_slice = mci_slice_elements(engine, run->op);
+  return MCI_MIN(per_slice, chan->elements - chan->slice * per_slice);
+}
+
+/* Whether every arrival of this slice is there, and is what it should be. */
+static meshcclResult_t arrivals_there(mci_engine* engine, const mci_run* run, const mci_chan* chan, bool* there) {
+  uint64_t bytes = slice_length(engine, run, chan) * run->op->type_size;
+  *there = false;
+  for (unsigned k = 0; k < chan->step->nsrc; k++) {
+    const mci_operand_state* operand = &chan->operands[chan->step->ndst + k];
+    if (is_local(&operand->arg)) continue;
+    const mci_arrival* front = mci_lane_front(operand->lane);
+    if (!front) return meshcclSuccess;
+    if (front->sequence != run->op->sequence || front->fingerprint != run->op->fingerprint || front->bytes != bytes)
+      return mci_mismatch(engine, run->op, operand->lane, front);
+  }
+  *there = true;
+  return meshcclSuccess;
+}
+
+/* Chooses which lane destinations get their slice straight into a staging slot: when the message only passes through
+ * (all its local destinations are spills), or when it could not be lent from its local destination anyway. */
+static void choose_staging(mci_chan* chan, char** slots, bool* spill_needed) {
+  bool only_spills = true, all_staged = true;
+  int room = MESHCCL_MAX_FOLD_DESTINATIONS;
+  for (unsigned k = 0; k < chan->step->ndst; k++) {
+    const mci_arg* arg = &chan->operands[k].arg;
+    if (!is_local(arg)) continue;
+    room--;
+    only_spills = only_spills && (arg->flags & MCI_SPILL);
+  }
+  chan->staged_now = 0;
+  for (unsigned k = 0; k < chan->step->ndst; k++) {
+    mci_operand_state* operand = &chan->operands[k];
+    slots[k] = NULL;
+    if (is_local(&operand->arg)) continue;
+    const mci_departure* d = mci_lane_departure(operand->lane, operand->departure);
+    if (room > 0 && (only_spills || !mci_lane_lends(operand->lane, d)))
+      slots[k] = mci_lane_slot_now(operand->lane, operand->departure, chan->slice);
+    if (slots[k]) {
+      room--;
+      chan->staged_now |= (uint64_t)1 << k;
+    } else {
+      all_staged = false;
+    }
+  }
+  *spill_needed = !(only_spills && all_staged);
+}
+
+/* The longest stretch, at most `left`, that is contiguous in every local operand. */
+static uint64_t common_stretch(mci_chan* chan, uint64_t left) {
+  for (unsigned k = 0; k < (unsigned)chan->step->ndst + chan->step->nsrc; k++) {
+    mci_operand_state* operand = &chan->operands[k];
+    if (!is_local(&operand->arg)) continue;
+    uint64_t contiguous;
+    mci_view_peek(&operand->view, &contiguous);
+    left = MCI_MIN(left, contiguous);
+  }
+  return left;
+}
+
+static bool moves_nothing(const mci_op* op, const meshcclFold_t* fold) {
+  bool divides = (fold->flags & MESHCCL_FOLD_FINISH) && op->op == meshcclAvg;
+  if (fold->nsources != 1 || divides) return false;
+  for (int i = 0; i < fold->ndestinations; i++)
+    if (fold->destinations[i] != fold->sources[0]) return false;
+  return true;
+}
+
+/* Folds `length` elements, which are contiguous everywhere, `offset` elements into the slice. */
+static meshcclResult_t fold_stretch(mci_engine* engine, mci_run* run, mci_chan* chan, char** slots, bool spill_needed,
+                                    uint64_t offset, uint64_t length) {
+  const mci_instr* step = chan->step;
+  const mci_op* op = run->op;
+  void* destinations[MESHCCL_MAX_FOLD_SOURCES];
+  const void* sources[MESHCCL_MAX_FOLD_SOURCES];
+  meshcclFold_t fold = {.destinations = destinations, .sources = sources, .count = length, .type = op->type, .op = op->op};
+  uint64_t got;
+  for (unsigned k = 0; k < step->ndst; k++) {
+    mci_operand_state* operand = &chan->operands[k];
+    if (slots[k]) destinations[fold.ndestinations++] = slots[k] + offset * op->type_size;
+    if (!is_local(&operand->arg)) continue;
+    void* at = mci_view_take(&operand->view, length, &got);
+    if (spill_needed || !(operand->arg.flags & MCI_SPILL)) destinations[fold.ndestinations++] = at;
+  }
+  for (unsigned k = step->ndst; k < (unsigned)step->ndst + step->nsrc; k++) {
+    mci_operand_state* operand = &chan->operands[k];
+    sources[fold.nsources++] = is_local(&operand->arg)
+                                   ? mci_view_take(&operand->view, length, &got)
+                                   : (const char*)mci_lane_front(operand->lane)->data + offset * op->type_size;
+  }
+  if (step->flags & MCI_WIDE) fold.flags |= MESHCCL_FOLD_WIDE;
+  if (step->flags & MCI_FINISH) fold.flags |= MESHCCL_FOLD_FINISH;
+  fold.divisor = run->program->nranks;
+  if (moves_nothing(op, &fold)) return meshcclSuccess;
+  uint64_t token;
+  meshcclResult_t result = engine->options.device->fold(engine->device_ctx, &fold, &token);
+  return note_token(chan, result, token);
+}
+
+static meshcclResult_t start_slice(mci_engine* engine, mci_run* run, mci_chan* chan) {
+  char* slots[MESHCCL_MAX_FOLD_SOURCES];
+  bool spill_needed;
+  choose_staging(chan, slots, &spill_needed);
+  uint64_t left = slice_length(engine, run, chan), offset = 0;
+  while (left > 0) {
+    uint64_t length = common_stretch(chan, left);
+    MCI_TRY(fold_stretch(engine, run, chan, slots, spill_needed, offset, length));
+    left -= length;
+    offset += length;
+  }
+  chan->phase = MCI_CHAN_FOLDING;
+  return meshcclSuccess;
+}
+
+/* Success: all folds of the channel are done. */
+static meshcclResult_t poll_tokens(mci_engine* engine, mci_chan* chan) {
+  while (chan->ntokens > 0) {
+    meshcclResult_t result = engine->options.device->poll(engine->device_ctx, chan->tokens[chan->ntokens - 1]);
+    if (result == meshcclInProgress) return result;
+    chan->ntokens--;
+    MCI_TRY(result);
+  }
+  return meshcclSuccess;
+}
+
+static meshcclResult_t finish_slice(mci_chan* chan) {
+  const mci_instr* step = chan->step;
+  for (unsigned k = step->ndst; k < (unsigned)step->ndst + step->nsrc; k++)
+    if (!is_local(&chan->operands[k].arg)) mci_lane_consume(chan->operands[k].lane);
+  for (unsigned k = 0; k < step->ndst; k++) {
+    mci_operand_state* operand = &chan->operands[k];
+    if (is_local(&operand->arg)) continue;
+    if (chan->staged_now >> k & 1) mci_lane_slot_filled(operand->lane, operand->departure);
+    mci_lane_departure(operand->lane, operand->departure)->ready++;
+    MCI_TRY(mci_lane_pump(operand->lane));
+  }
+  chan->slice++;
+  return meshcclSuccess;
+}
+
+static meshcclResult_t load(mci_engine* engine, mci_run* run, mci_chan* chan, bool* blocked) {
+  *blocked = true;
+  if (!chan->step_pending) {
+    chan->step = mci_cursor_next(&chan->cursor);
+    if (!chan->step) {
+      chan->phase = MCI_CHAN_DONE;
+      run->running--;
+      return meshcclSuccess;
+    }
+    chan->step_pending = true;
+  }
+  if (!afters_hold(run, chan)) return meshcclSuccess;
+  *blocked = false;
+  MCI_TRY(load_operands(engine, run, chan));
+  MCI_TRY(push_departures(run, chan));
+  chan->phase = MCI_CHAN_SLICE;
+  if (!chan->is_send) return meshcclSuccess;
+  MCI_TRY(run_send(engine, chan));
+  chan->phase = MCI_CHAN_FOLDING;
+  return meshcclSuccess;
+}
+
+/* A send whose copies are done, or a slice whose folds are done. */
+static meshcclResult_t finish_folding(mci_engine* engine, mci_chan* chan, int* moved) {
+  if (!chan->is_send) {
+    MCI_TRY(finish_slice(chan));
+    chan->phase = MCI_CHAN_SLICE;
+    if (chan->slice == chan->nslices) step_done(engine, chan, moved);
+    return meshcclSuccess;
+  }
+  for (unsigned k = 0; k < chan->step->ndst; k++) {
+    mci_operand_state* to = &chan->operands[k];
+    if (to->lane->head > to->departure) continue;
+    mci_lane_departure(to->lane, to->departure)->ready = chan->nslices;
+    MCI_TRY(mci_lane_pump(to->lane));
+  }
+  step_done(engine, chan, moved);
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_chan_run(mci_engine* engine, mci_run* run, mci_chan* chan, int* moved) {
+  for (;;) {
+    bool go_on = true;
+    if (chan->phase == MCI_CHAN_LOAD) {
+      bool blocked;
+      MCI_TRY(load(engine, run, chan, &blocked));
+      go_on = !blocked;
+    } else if (chan->phase == MCI_CHAN_SLICE) {
+      MCI_TRY(arrivals_there(engine, run, chan, &go_on));
+      if (go_on) MCI_TRY(start_slice(engine, run, chan));
+    } else if (chan->phase == MCI_CHAN_FOLDING) {
+      meshcclResult_t result = poll_tokens(engine, chan);
+      go_on = result != meshcclInProgress;
+      if (go_on) {
+        MCI_TRY(result);
+        MCI_TRY(finish_folding(engine, chan, moved));
+      }
+    } else {
+      return meshcclSuccess;
+    }
+    if (!go_on) return meshcclSuccess;
+  }
+}
+
+void mci_chan_explain(const mci_engine* engine, const mci_run* run, const mci_chan* chan, mci_str* out) {
+  if (chan->phase == MCI_CHAN_DONE) return;
+  mci_str_add(out, "; channel %u step %llu", chan->channel->id, (unsigned long long)chan->steps_done + 1);
+  if (chan->phase == MCI_CHAN_LOAD) {
+    mci_str_add(out, " waits for other channels");
+    return;
+  }
+  mci_str_add(out, " slice %u of %u", chan->slice + 1, chan->nslices);
+  for (unsigned k = chan->step->ndst; k < (unsigned)chan->step->ndst + chan->step->nsrc; k++) {
+    const mci_operand_state* operand = &chan->operands[k];
+    if (is_local(&operand->arg) || mci_lane_front(operand->lane)) continue;
+    const mci_peer* peer = operand->lane->peer;
+    mci_str_add(out, " waits for rank %u (%s)", peer->rank,
+                peer->ep ? engine->options.transports[engine->ports[peer->transport].index]->name : "not connected yet");
+  }
+  (void)run;
+}

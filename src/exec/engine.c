@@ -1,0 +1,376 @@
+/* The progress engine: starts operations in order, runs their channels, pumps lanes, and ends operations whose memory is
+ * free again. Called by src/api under the communicator's lock. */
+#include "exec/engine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SMALL_BYTES 8192
+
+static meshcclResult_t open_ports(mci_engine* engine) {
+  const mci_engine_options* options = &engine->options;
+  for (uint32_t i = 0; i < options->ntransports; i++) {
+    mci_port* port = &engine->ports[engine->nports];
+    port->engine = engine;
+    port->index = i;
+    mci_port_host(port);
+    meshcclResult_t result = options->transports[i]->open(&port->host, &port->ctx);
+    if (result == meshcclNotSupported) continue;
+    MCI_TRY(result);
+    engine->nports++;
+  }
+  if (engine->nports == 0) MCI_FAIL(meshcclNotSupported, "no transport can be used on this machine; look at MESHCCL_TRANSPORTS");
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_engine_create(const mci_engine_options* options, mci_engine** out) {
+  mci_engine* engine = mci_alloc(sizeof *engine);
+  if (!engine) return mci_oom(sizeof *engine);
+  engine->options = *options;
+  engine->options.credits = MCI_MIN(options->credits, (uint32_t)MCI_MAX_CREDITS);
+  engine->options.slice_bytes = options->slice_bytes / 64 * 64;
+  meshcclResult_t result;
+  MCI_TRY_OR(options->device->open(&engine->device_ctx), err_engine);
+  MCI_TRY_OR(open_ports(engine), err_device);
+  engine->frees_seen = mci_shared_frees();
+  *out = engine;
+  return meshcclSuccess;
+
+err_device:
+  for (uint32_t i = 0; i < engine->nports; i++) options->transports[engine->ports[i].index]->close(engine->ports[i].ctx);
+  options->device->close(engine->device_ctx);
+err_engine:
+  mci_free(engine);
+  return result;
+}
+
+void mci_engine_destroy(mci_engine* engine) {
+  if (!engine) return;
+  for (uint32_t i = 0; i < engine->npeers; i++) mci_peer_destroy(engine->peers[i]);
+  for (uint32_t i = 0; i < engine->nports; i++)
+    engine->options.transports[engine->ports[i].index]->close(engine->ports[i].ctx);
+  for (uint32_t i = 0; i < engine->lane_slots; i++)
+    if (engine->lanes[i]) mci_lane_destroy(engine->lanes[i]);
+  engine->options.device->close(engine->device_ctx);
+  mci_memory_fini(engine);
+  mci_free(engine->lanes);
+  mci_free(engine->peers);
+  mci_free(engine);
+}
+
+static void finish_op(mci_op* op, meshcclResult_t result) {
+  mci_bounce_free_all(op);
+  op->result = result;
+  atomic_store_explicit(&op->done, 1, memory_order_release);
+  op->finished(op);
+}
+
+void mci_engine_submit(mci_engine* engine, mci_op* op) {
+  op->next = NULL;
+  if (engine->error != meshcclSuccess) {
+    finish_op(op, engine->error);
+    return;
+  }
+  if (engine->queue_tail) {
+    engine->queue_tail->next = op;
+  } else {
+    engine->queue_head = op;
+  }
+  engine->queue_tail = op;
+}
+
+mci_op* mci_engine_collective(mci_engine* engine) {
+  return engine->collective_active ? engine->active : NULL;
+}
+
+/* ---- start --------------------------------------------------------------------------------------------------------- */
+
+static uint64_t vector_elements(const mci_op* op) {
+  const mci_layout* layout = &op->run->program->layout;
+  return layout->block_major ? op->count * layout->nblocks : op->count;
+}
+
+static void find_memory(mci_engine* engine, mci_op* op) {
+  const void* buffers[2] = {op->in, op->out};
+  const mci_program* program = op->run->program;
+  mci_coll_buffers_t used = mci_coll_buffers(program->coll, program->rank, program->root);
+  uint64_t bytes = vector_elements(op) * op->type_size, block = op->count * op->type_size;
+  op->small = bytes <= SMALL_BYTES;
+  for (int i = 0; i < 2; i++) {
+    op->regions[i].id = 0;
+    op->host_memory[i] = engine->options.device->hostAccessible(engine->device_ctx, buffers[i]) != 0;
+    if (op->small || !buffers[i] || !op->host_memory[i]) continue;
+    uint64_t extent = (i ? used.out_one_block : used.in_one_block) ? block : bytes;
+    if (!mci_shared_find(buffers[i], extent, &op->regions[i])) op->regions[i].id = 0;
+  }
+}
+
+/* PreMulSum: the scaled input takes the place of the input. */
+static meshcclResult_t scale_input(mci_engine* engine, mci_op* op) {
+  uint64_t elements = vector_elements(op);
+  if (!op->scaled || elements == 0) return meshcclSuccess;
+  void* room;
+  MCI_TRY(mci_bounce_alloc(op, elements * op->type_size, &room));
+  meshcclFold_t fold = {.destinations = &room,
+                        .sources = &op->in,
+                        .ndestinations = 1,
+                        .nsources = 1,
+                        .count = elements,
+                        .type = op->type,
+                        .op = op->op,
+                        .scaled = 1,
+                        .scale = &op->scale};
+  uint64_t token;
+  meshcclResult_t result = engine->options.device->fold(engine->device_ctx, &fold, &token);
+  while (result == meshcclInProgress) result = engine->options.device->poll(engine->device_ctx, token);
+  if (result == meshcclSuccess) op->in = room;
+  return result;
+}
+
+static meshcclResult_t reserve_scratch(mci_engine* engine, mci_op* op) {
+  mci_run* run = op->run;
+  if (run->program->nslots == 0) return meshcclSuccess;
+  uint64_t bytes = mci_program_slot_elements(run->program, op->count) * op->type_size;
+  run->slot_bytes = (bytes + 63) / 64 * 64;
+  return run->slot_bytes ? mci_scratch_reserve(engine, run->slot_bytes * run->program->nslots) : meshcclSuccess;
+}
+
+/* Messages that came before this operation began here must be its own. */
+static meshcclResult_t check_early_arrivals(mci_engine* engine, const mci_op* op) {
+  for (uint32_t i = 0; i < engine->lane_slots; i++) {
+    const mci_lane* lane = engine->lanes[i];
+    if (!lane || lane->arrived == lane->consumed) continue;
+    const mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
+    if (front->sequence == op->sequence && front->fingerprint != op->fingerprint) return mci_mismatch(engine, op, lane, front);
+  }
+  return meshcclSuccess;
+}
+
+static meshcclResult_t start_op(mci_engine* engine, mci_op* op) {
+  mci_run* run = op->run;
+  op->outstanding = 0;
+  op->sequence = 0;
+  if (!op->point_to_point) {
+    if (++engine->sequence == 0) engine->sequence = 1;
+    op->sequence = engine->sequence;
+    engine->collective_active = true;
+  }
+  op->next = engine->active;
+  engine->active = op;
+  engine->nactive++;
+  engine->events++;
+  engine->stats.operations++;
+  run->op = op;
+  run->running = run->program->nchannels;
+  for (uint32_t c = 0; c < run->program->nchannels; c++) {
+    mci_chan* chan = &run->channels[c];
+    mci_cursor_start(&chan->cursor, chan->channel);
+    chan->phase = MCI_CHAN_LOAD;
+    chan->step_pending = false;
+    chan->steps_done = 0;
+    chan->ntokens = 0;
+  }
+  mci_peer_forget_freed(engine);
+  find_memory(engine, op);
+  if (!op->point_to_point) MCI_TRY(check_early_arrivals(engine, op));
+  MCI_TRY(scale_input(engine, op));
+  return reserve_scratch(engine, op);
+}
+
+/* Collectives start alone; point to point operations start side by side, each program once at a time. */
+static meshcclResult_t start_ready(mci_engine* engine) {
+  mci_op** link = &engine->queue_head;
+  mci_op* before = NULL;
+  while (*link && !engine->collective_active) {
+    mci_op* op = *link;
+    if (!atomic_load_explicit(&op->ready, memory_order_acquire)) break;
+    if (!op->point_to_point && (engine->nactive || link != &engine->queue_head)) break;
+    if (op->run->op) {
+      before = op;
+      link = &op->next;
+      continue;
+    }
+    *link = op->next;
+    if (engine->queue_tail == op) engine->queue_tail = before;
+    MCI_TRY(start_op(engine, op));
+  }
+  return meshcclSuccess;
+}
+
+/* ---- progress -------------------------------------------------------------------------------------------------------- */
+
+static meshcclResult_t run_channels(mci_engine* engine, int* moved) {
+  for (mci_op* op = engine->active; op; op = op->next) {
+    mci_run* run = op->run;
+    for (uint32_t c = 0; c < run->program->nchannels && run->running; c++)
+      MCI_TRY(mci_chan_run(engine, run, &run->channels[c], moved));
+  }
+  return meshcclSuccess;
+}
+
+static meshcclResult_t pump_lanes(mci_engine* engine) {
+  mci_lane* list = engine->listed;
+  engine->listed = NULL;
+  meshcclResult_t result = meshcclSuccess;
+  while (list) {
+    mci_lane* lane = list;
+    list = lane->next_listed;
+    lane->listed = false;
+    if (result == meshcclSuccess) result = mci_lane_pump(lane);
+  }
+  return result;
+}
+
+static int finish_ready(mci_engine* engine) {
+  int finished = 0;
+  for (mci_op** link = &engine->active; *link;) {
+    mci_op* op = *link;
+    if (op->run->running || op->outstanding) {
+      link = &op->next;
+      continue;
+    }
+    *link = op->next;
+    engine->nactive--;
+    op->run->op = NULL;
+    if (!op->point_to_point) engine->collective_active = false;
+    finish_op(op, meshcclSuccess);
+    finished++;
+  }
+  return finished;
+}
+
+static meshcclResult_t advance(mci_engine* engine, int* moved) {
+  MCI_TRY(start_ready(engine));
+  MCI_TRY(run_channels(engine, moved));
+  if (engine->listed) MCI_TRY(pump_lanes(engine));
+  *moved += finish_ready(engine);
+  return engine->error;
+}
+
+bool mci_engine_idle(const mci_engine* engine) { return !engine->queue_head && !engine->active && !engine->listed; }
+
+/* ---- errors ------------------------------------------------------------------------------------------------------------ */
+
+/* Device work under way still writes to buffers: it must end before they are the caller's again. */
+static void drain_device(mci_engine* engine, mci_run* run) {
+  for (uint32_t c = 0; c < run->program->nchannels; c++) {
+    mci_chan* chan = &run->channels[c];
+    for (; chan->ntokens > 0; chan->ntokens--)
+      while (engine->options.device->poll(engine->device_ctx, chan->tokens[chan->ntokens - 1]) == meshcclInProgress)
+        mci_cpu_relax();
+  }
+}
+
+static void drop_departures(mci_engine* engine) {
+  for (uint32_t i = 0; i < engine->lane_slots; i++) {
+    mci_lane* lane = engine->lanes[i];
+    if (!lane) continue;
+    for (uint64_t k = lane->head; k < lane->tail; k++) {
+      mci_departure* d = mci_lane_departure(lane, k);
+      while (d->copying && engine->options.device->poll(engine->device_ctx, d->token) == meshcclInProgress) mci_cpu_relax();
+    }
+    lane->head = lane->tail;
+    memset(lane->in_flight, 0, sizeof lane->in_flight);
+    lane->listed = false;
+  }
+  engine->listed = NULL;
+}
+
+/* Ends everything queued and running with the sticky error. */
+static void end_all(mci_engine* engine) {
+  meshcclResult_t result = engine->error;
+  drop_departures(engine);
+  mci_op *active = engine->active, *queued = engine->queue_head;
+  engine->active = engine->queue_head = engine->queue_tail = NULL;
+  engine->nactive = 0;
+  engine->collective_active = false;
+  while (active) {
+    mci_op* next = active->next;
+    drain_device(engine, active->run);
+    active->run->op = NULL;
+    finish_op(active, result);
+    active = next;
+  }
+  while (queued) {
+    mci_op* next = queued->next;
+    finish_op(queued, result);
+    queued = next;
+  }
+}
+
+/* Inside progress the operations are still being walked: they end when that is over. */
+void mci_engine_fail(mci_engine* engine, meshcclResult_t result, const char* text) {
+  if (engine->error != meshcclSuccess) return;
+  engine->error = result;
+  snprintf(engine->error_text, sizeof engine->error_text, "%s", text);
+  if (!engine->in_progress) end_all(engine);
+}
+
+meshcclResult_t mci_engine_error(const mci_engine* engine, const char** text) {
+  *text = engine->error_text;
+  return engine->error;
+}
+
+void mci_engine_explain(const mci_engine* engine, mci_str* out) {
+  for (const mci_op* op = engine->active; op; op = op->next) {
+    mci_str_add(out, "%srank %u, operation %u: %s", op == engine->active ? "" : "; ", engine->options.rank, op->sequence, op->what);
+    for (uint32_t c = 0; c < op->run->program->nchannels && c < 4; c++) mci_chan_explain(engine, op->run, &op->run->channels[c], out);
+    if (op->run->running == 0) mci_str_add(out, "; waits for %u sends to be taken", op->outstanding);
+  }
+}
+
+void mci_engine_watch(mci_engine* engine, uint64_t now_ns) {
+  if (!engine->active || engine->events != engine->events_seen) {
+    engine->events_seen = engine->events;
+    engine->events_since_ns = now_ns;
+    return;
+  }
+  if (now_ns - engine->events_since_ns < engine->options.stall_ns || engine->error != meshcclSuccess) return;
+  mci_str text = {0};
+  mci_str_add(&text, "no progress for %.1f s (MESHCCL_OP_TIMEOUT): ", (double)engine->options.stall_ns / 1e9);
+  mci_engine_explain(engine, &text);
+  const char* message = text.text ? text.text : "no progress";
+  mci_fail(meshcclTimeout, "%s", message);
+  engine->options.host.report(engine->options.host.self, meshcclTimeout, message);
+  mci_engine_fail(engine, meshcclTimeout, message);
+  mci_str_fini(&text);
+}
+
+int mci_engine_progress(mci_engine* engine) {
+  int moved = 0;
+  if (engine->error != meshcclSuccess) return 0;
+  engine->in_progress = true;
+  for (uint32_t i = 0; i < engine->nports; i++)
+    moved += engine->options.transports[engine->ports[i].index]->progress(engine->ports[i].ctx);
+  meshcclResult_t result = engine->error == meshcclSuccess ? advance(engine, &moved) : engine->error;
+  if (result != meshcclSuccess && engine->error == meshcclSuccess) {
+    char text[sizeof engine->error_text];
+    snprintf(text, sizeof text, "%s", mci_error_last());
+    engine->options.host.report(engine->options.host.self, result, text);
+    mci_engine_fail(engine, result, text);
+  }
+  engine->in_progress = false;
+  if (engine->error != meshcclSuccess) end_all(engine);
+  return moved;
+}
+
+/* ---- sleep and statistics -------------------------------------------------------------------------------------------------- */
+
+uint32_t mci_engine_wait_handles(mci_engine* engine, int* fds, uint32_t cap, uint32_t* poll_us, bool* busy) {
+  uint32_t n = 0;
+  *busy = engine->listed != NULL;
+  for (uint32_t i = 0; i < engine->nports; i++) {
+    const meshcclTransport_t* transport = engine->options.transports[engine->ports[i].index];
+    int fd = -1;
+    uint32_t wait_us = 1000;
+    if (transport->waitHandle(engine->ports[i].ctx, &fd, &wait_us) == meshcclSuccess && fd >= 0 && n < cap) {
+      if (transport->arm(engine->ports[i].ctx) == meshcclBusy) *busy = true;
+      fds[n++] = fd;
+    } else {
+      *poll_us = MCI_MIN(*poll_us, wait_us);
+    }
+  }
+  return n;
+}
+
+mci_engine_stats mci_engine_get_stats(const mci_engine* engine) { return engine->stats; }

@@ -1,0 +1,231 @@
+/* The executor's own structures; see docs/architecture.md for how they play together. */
+#ifndef MCI_ENGINE_H
+#define MCI_ENGINE_H
+
+#include "exec/exec.h"
+
+enum { MCI_MSG_DATA = 1, MCI_MSG_REF, MCI_MSG_ACK, MCI_MSG_KEY, MCI_MSG_FORGET };
+#define MCI_RAW_ADDRESS UINT32_MAX
+#define MCI_MAX_CREDITS 64
+#define MCI_MAX_TRANSPORTS 8
+
+/* What travels in front of every message. `ack` counts the messages consumed on the lane of the other direction. */
+typedef struct {
+  uint8_t kind, unused;
+  uint16_t channel;
+  uint32_t sequence, fingerprint, ack, bytes, region;
+  uint64_t offset;
+} mci_header;
+_Static_assert(sizeof(mci_header) == MESHCCL_HEADER_BYTES, "the header fills what transports carry");
+
+/* A chunk as a stream of contiguous stretches. */
+typedef struct {
+  mci_pieces pieces;
+  char* base;
+  char* at;
+  uint64_t left; /* elements up to the end of the current stretch */
+  uint32_t type_size;
+} mci_view;
+
+void mci_view_start(mci_view* view, const mci_layout* layout, uint64_t count, const mci_arg* arg, int64_t one_block,
+                    void* base, uint32_t type_size);
+/* The next stretch of at most `want` elements (want > 0); the view moves on by *got. */
+void* mci_view_take(mci_view* view, uint64_t want, uint64_t* got);
+/* Where the view stands and how many elements are contiguous there. */
+void* mci_view_peek(mci_view* view, uint64_t* contiguous);
+
+/* One message (all slices of a chunk) that leaves on a lane. Slices below `ready` may go. */
+typedef struct {
+  mci_op* op;
+  mci_view source;
+  uint64_t elements;
+  uint32_t nslices, next, ready;
+  uint8_t buffer;      /* 0 in, 1 out, 2 scratch or bounce: whose region it lies in */
+  bool no_lend;        /* COPY: by value or through staging only */
+  bool staged;         /* slice `next` already stands in its staging slot */
+  bool copying;        /* a copy into the staging slot is under way: token */
+  uint64_t filled;     /* elements of slice `next` copied into its staging slot */
+  uint64_t token;
+} mci_departure;
+
+typedef struct {
+  const void* data;
+  uint32_t bytes, sequence, fingerprint;
+  bool full, by_reference;
+} mci_arrival;
+
+struct mci_peer;
+
+/* Both directions between this rank and a peer on one channel. */
+typedef struct mci_lane {
+  struct mci_peer* peer;
+  uint16_t channel;
+  bool listed;                      /* on the engine's list of lanes with something to send */
+  struct mci_lane* next_listed;
+  /* out */
+  mci_departure* departures;        /* ring, capacity is a power of two */
+  uint32_t cap_departures;
+  uint64_t head, tail;              /* absolute numbers */
+  uint64_t sent, acked;             /* slices */
+  mci_op* in_flight[MCI_MAX_CREDITS]; /* whose memory slice number i % 64 lends, NULL none */
+  char* staging;                    /* `credits` slots of slice_bytes, NULL until needed */
+  struct mci_shared_region staging_region;
+  /* in */
+  mci_arrival arrivals[MCI_MAX_CREDITS];
+  uint64_t arrived, consumed, ack_sent;
+  bool ack_owed;
+  char* slots;                      /* `credits` places for payloads, NULL until needed */
+  size_t slot_bytes;
+} mci_lane;
+
+typedef struct {
+  uint64_t id;        /* region, 0: free entry */
+  bool forget_owed;
+} mci_announced;
+
+typedef struct {
+  void* base;
+  uint64_t bytes;
+  unsigned char key[MESHCCL_KEY_BYTES];
+} mci_mapping;
+
+typedef struct mci_peer {
+  mci_engine* engine;
+  uint32_t rank;
+  uint32_t transport;               /* index, valid when ep */
+  void* ep;
+  meshcclTransportFigures_t figures;
+  size_t eager_bytes;               /* payloads up to here go by value */
+  bool introduced;                  /* our blob is on its way */
+  mci_announced* announced;         /* own regions that the peer knows, by number */
+  uint32_t nannounced, cap_announced;
+  mci_mapping* mappings;            /* the peer's regions, by its number */
+  uint32_t nmappings, cap_mappings;
+  uint32_t forgets_owed;
+} mci_peer;
+
+typedef struct {
+  mci_arg arg;
+  mci_view view;
+  mci_lane* lane;
+  uint64_t departure;   /* absolute number on its lane */
+} mci_operand_state;
+
+typedef enum { MCI_CHAN_LOAD, MCI_CHAN_SLICE, MCI_CHAN_FOLDING, MCI_CHAN_DONE } mci_chan_phase;
+
+typedef struct {
+  const mci_channel* channel;
+  mci_cursor cursor;
+  const mci_instr* step;
+  mci_chan_phase phase;
+  uint64_t steps_done;
+  uint64_t elements;    /* of the step */
+  uint32_t nslices, slice;
+  bool is_send;         /* only local source, only lane destinations */
+  bool step_pending;    /* the cursor stands on a step that is not loaded yet */
+  mci_operand_state* operands;
+  uint64_t* tokens;     /* folds under way */
+  uint32_t ntokens, cap_tokens;
+  uint64_t staged_now;  /* bit k: destination k of this slice goes straight into its lane's staging slot */
+} mci_chan;
+
+struct mci_run {
+  mci_program* program;
+  mci_chan* channels;
+  uint32_t running;     /* channels not done */
+  mci_op* op;           /* NULL: not busy */
+  uint64_t slot_bytes;  /* scratch */
+};
+
+/* Shared memory that the engine cuts staging from. */
+typedef struct {
+  struct mci_shared_region region;
+  size_t used;
+} mci_arena;
+
+typedef struct {
+  mci_engine* engine;
+  uint32_t index;
+  void* ctx;
+  meshcclTransportHost_t host;
+} mci_port;
+
+struct mci_engine {
+  mci_engine_options options;
+  void* device_ctx;
+  mci_port ports[MCI_MAX_TRANSPORTS];
+  uint32_t nports;
+  mci_peer** peers;      /* ascending by rank */
+  uint32_t npeers, cap_peers;
+  mci_lane** lanes;      /* hash table, open addressing */
+  uint32_t nlanes, lane_slots;
+  mci_lane* listed;      /* lanes with departures or acks to send */
+  mci_op *queue_head, *queue_tail;
+  mci_op* active;
+  uint32_t nactive;
+  bool collective_active;
+  uint32_t sequence;     /* of the last collective started */
+  mci_arena* arenas;
+  uint32_t narenas, cap_arenas;
+  struct mci_shared_region scratch;
+  uint64_t frees_seen;
+  uint64_t events;       /* anything that moved: the watchdog's pulse */
+  uint64_t events_seen, events_since_ns;
+  bool in_progress;
+  meshcclResult_t error;
+  char error_text[1024];
+  mci_engine_stats stats;
+};
+
+/* peer.c */
+meshcclResult_t mci_peer_get(mci_engine* engine, uint32_t rank, mci_peer** out); /* asks for a connection when needed */
+mci_peer* mci_peer_find(mci_engine* engine, uint32_t rank);
+void mci_peer_destroy(mci_peer* peer);
+/* The peer's number of a region of ours; announces it first. Busy: try later. */
+meshcclResult_t mci_peer_announce(mci_peer* peer, const struct mci_shared_region* region, uint32_t* number_out);
+void mci_peer_forget_freed(mci_engine* engine);
+meshcclResult_t mci_peer_map(mci_peer* peer, uint32_t number, uint64_t bytes, const void* key);
+void mci_peer_unmap(mci_peer* peer, uint32_t number);
+meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces, void* token);
+
+/* lane.c */
+meshcclResult_t mci_lane_get(mci_engine* engine, uint32_t peer, uint16_t channel, mci_lane** out);
+void mci_lane_destroy(mci_lane* lane);
+meshcclResult_t mci_lane_push(mci_lane* lane, mci_op* op, const mci_view* source, uint8_t buffer, uint64_t elements,
+                              uint32_t nslices, uint64_t* number_out);
+static inline mci_departure* mci_lane_departure(mci_lane* lane, uint64_t number) {
+  return &lane->departures[number & (lane->cap_departures - 1)];
+}
+/* Sends what credits allow. */
+meshcclResult_t mci_lane_pump(mci_lane* lane);
+void mci_lane_list(mci_lane* lane);
+/* The staging slot of slice `slice` of a departure, when that slice could leave at once and by reference or value from
+ * there; NULL otherwise. */
+char* mci_lane_slot_now(mci_lane* lane, uint64_t number, uint32_t slice);
+/* The slice was folded into its slot. */
+void mci_lane_slot_filled(mci_lane* lane, uint64_t number);
+void mci_lane_acked(mci_lane* lane, uint32_t ack);
+const mci_arrival* mci_lane_front(const mci_lane* lane);
+void mci_lane_consume(mci_lane* lane);
+uint64_t mci_slice_elements(const mci_engine* engine, const mci_op* op);
+/* Whether slices of this departure can be lent to the peer where they stand. */
+bool mci_lane_lends(const mci_lane* lane, const mci_departure* departure);
+
+/* arrive.c: the callbacks of transports */
+void mci_port_host(mci_port* port);
+/* engine.c */
+mci_op* mci_engine_collective(mci_engine* engine); /* the collective under way, or NULL */
+meshcclResult_t mci_mismatch(mci_engine* engine, const mci_op* op, const mci_lane* lane, const mci_arrival* arrival);
+
+/* channel.c */
+meshcclResult_t mci_chan_run(mci_engine* engine, mci_run* run, mci_chan* chan, int* moved);
+void mci_chan_explain(const mci_engine* engine, const mci_run* run, const mci_chan* chan, mci_str* out);
+
+/* memory.c */
+meshcclResult_t mci_staging_alloc(mci_engine* engine, size_t bytes, char** out, struct mci_shared_region* region);
+meshcclResult_t mci_scratch_reserve(mci_engine* engine, size_t bytes);
+/* Room that lives until the operation is finished. */
+meshcclResult_t mci_bounce_alloc(mci_op* op, size_t bytes, void** out);
+void mci_bounce_free_all(mci_op* op);
+void mci_memory_fini(mci_engine* engine);
+#endif

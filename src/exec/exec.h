@@ -1,0 +1,102 @@
+/* The executor: runs programs over lanes and devices. It knows no algorithm and no topology.
+ *
+ * One engine per communicator and rank. Operations start in the order submitted; collectives run one at a time, point to
+ * point operations run side by side. All functions are called under the lock of the engine's owner (src/api), except
+ * those marked atomic. */
+#ifndef MCI_EXEC_H
+#define MCI_EXEC_H
+
+#include <stdatomic.h>
+
+#include "base/base.h"
+#include "meshccl/device.h"
+#include "meshccl/transport.h"
+#include "sched/sched.h"
+
+typedef struct mci_engine mci_engine;
+typedef struct mci_run mci_run;
+
+#define MCI_BLOB_MAX 4096
+
+typedef struct {
+  void* self;
+  /* Bring the blob to `peer`, whose owner gives it to mci_engine_meet there. Does not block. */
+  meshcclResult_t (*introduce)(void* self, uint32_t peer, const void* blob, size_t bytes);
+  /* Something failed here that all ranks must learn. */
+  void (*report)(void* self, meshcclResult_t result, const char* text);
+} mci_engine_host;
+
+typedef struct {
+  uint32_t rank, nranks;
+  const char* name;  /* of the communicator, for messages; outlives the engine */
+  const meshcclDevice_t* device;
+  const meshcclTransport_t* transports[8];
+  uint32_t ntransports;
+  uint64_t slice_bytes;
+  uint32_t credits;
+  uint64_t stall_ns; /* an operation without any progress for so long is a Timeout */
+  mci_engine_host host;
+} mci_engine_options;
+
+meshcclResult_t mci_engine_create(const mci_engine_options* options, mci_engine** out);
+void mci_engine_destroy(mci_engine* engine);
+
+/* A program made ready to be run again and again; owns it from success on. */
+meshcclResult_t mci_run_create(mci_program* program, mci_run** out);
+void mci_run_destroy(mci_run* run);
+bool mci_run_busy(const mci_run* run);
+const mci_program* mci_run_program(const mci_run* run);
+
+/* One operation. The owner fills the first part and keeps the struct alive until `finished`. */
+typedef struct mci_op {
+  mci_run* run;
+  const void* in;
+  void* out;
+  uint64_t count;
+  meshcclDataType_t type;
+  uint32_t type_size;
+  meshcclRedOp_t op;       /* Sum .. Avg */
+  bool scaled;             /* PreMulSum: the input is multiplied by `scale` first */
+  uint64_t scale;          /* one element */
+  uint32_t fingerprint;    /* equal on all ranks; for point to point: of count and type */
+  bool point_to_point;
+  char what[96];           /* such as "all_reduce of 1024 float (ring)", for messages */
+  atomic_bool ready;       /* atomic: its stream has come to it */
+  void (*finished)(struct mci_op* op); /* called once, under the engine's lock, after result is set; may free the op */
+  void* user;
+
+  /* the engine's */
+  atomic_int done;         /* atomic: 1 when finished (before the callback) */
+  meshcclResult_t result;
+  uint32_t sequence;
+  uint32_t outstanding;    /* sends whose memory is still in use */
+  void* bounces;           /* list of rooms for copied messages, freed at the end */
+  bool small;              /* no lookups of registered memory: everything goes by value */
+  struct mci_shared_region regions[2]; /* of in and out; id 0: none */
+  bool host_memory[2];
+  struct mci_op* next;
+} mci_op;
+
+void mci_engine_submit(mci_engine* engine, mci_op* op);
+/* Does what can be done; returns the number of things done (0: idle). */
+int mci_engine_progress(mci_engine* engine);
+bool mci_engine_idle(const mci_engine* engine); /* no operation queued or running */
+/* The blob of a peer's introduction has come. */
+meshcclResult_t mci_engine_meet(mci_engine* engine, uint32_t peer, const void* blob, size_t bytes);
+/* Sticky: everything queued and running finishes with result, later submissions too. */
+void mci_engine_fail(mci_engine* engine, meshcclResult_t result, const char* text);
+meshcclResult_t mci_engine_error(const mci_engine* engine, const char** text);
+/* Called by waiters while idle: fails the engine when nothing moved for stall_ns. */
+void mci_engine_watch(mci_engine* engine, uint64_t now_ns);
+/* Says what the running operations wait for. */
+void mci_engine_explain(const mci_engine* engine, mci_str* out);
+/* How to sleep until something may happen: fills at most cap descriptors, returns their number; *poll_us is the longest
+ * sleep that transports without descriptors allow. *busy: do not sleep, there is work. */
+uint32_t mci_engine_wait_handles(mci_engine* engine, int* fds, uint32_t cap, uint32_t* poll_us, bool* busy);
+
+typedef struct {
+  uint64_t operations, bytes_sent, bytes_received, memory_bytes;
+  uint32_t peers;
+} mci_engine_stats;
+mci_engine_stats mci_engine_get_stats(const mci_engine* engine);
+#endif

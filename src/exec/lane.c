@@ -1,0 +1,311 @@
+/* Lanes: departures in order, credits, and the choice of how a slice travels: by value, lent where it stands, or through
+ * a staging slot. Called by channels (to send) and by the callbacks of transports (acknowledgements). */
+#include <string.h>
+
+#include "exec/engine.h"
+
+static uint32_t lane_hash(uint32_t peer, uint16_t channel) { return (peer * 2654435761u) ^ (channel * 40503u); }
+
+static mci_lane** lane_place(mci_engine* engine, uint32_t peer, uint16_t channel) {
+  uint32_t at = lane_hash(peer, channel) & (engine->lane_slots - 1);
+  while (engine->lanes[at] && (engine->lanes[at]->peer->rank != peer || engine->lanes[at]->channel != channel))
+    at = (at + 1) & (engine->lane_slots - 1);
+  return &engine->lanes[at];
+}
+
+static meshcclResult_t grow_table(mci_engine* engine) {
+  uint32_t old_slots = engine->lane_slots, slots = MCI_MAX(64u, old_slots * 2);
+  mci_lane **old = engine->lanes, **grown = mci_alloc(slots * sizeof *grown);
+  if (!grown) return mci_oom(slots * sizeof *grown);
+  engine->lanes = grown;
+  engine->lane_slots = slots;
+  for (uint32_t i = 0; i < old_slots; i++)
+    if (old[i]) *lane_place(engine, old[i]->peer->rank, old[i]->channel) = old[i];
+  mci_free(old);
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_lane_get(mci_engine* engine, uint32_t peer, uint16_t channel, mci_lane** out) {
+  if (MCI_UNLIKELY(engine->nlanes * 2 >= engine->lane_slots)) MCI_TRY(grow_table(engine));
+  mci_lane** place = lane_place(engine, peer, channel);
+  if (MCI_UNLIKELY(!*place)) {
+    mci_peer* owner;
+    MCI_TRY(mci_peer_get(engine, peer, &owner));
+    mci_lane* lane = mci_alloc(sizeof *lane);
+    if (!lane) return mci_oom(sizeof *lane);
+    lane->peer = owner;
+    lane->channel = channel;
+    *lane_place(engine, peer, channel) = lane;
+    engine->nlanes++;
+    engine->stats.memory_bytes += sizeof *lane;
+    *out = lane;
+    return meshcclSuccess;
+  }
+  *out = *place;
+  return meshcclSuccess;
+}
+
+void mci_lane_destroy(mci_lane* lane) {
+  mci_free(lane->departures);
+  mci_free(lane->slots);
+  mci_free(lane);
+}
+
+void mci_lane_list(mci_lane* lane) {
+  if (lane->listed) return;
+  lane->listed = true;
+  lane->next_listed = lane->peer->engine->listed;
+  lane->peer->engine->listed = lane;
+}
+
+uint64_t mci_slice_elements(const mci_engine* engine, const mci_op* op) { return engine->options.slice_bytes / op->type_size; }
+
+static meshcclResult_t grow_departures(mci_lane* lane) {
+  uint32_t cap = MCI_MAX(8u, lane->cap_departures * 2);
+  mci_departure* grown = mci_alloc(cap * sizeof *grown);
+  if (!grown) return mci_oom(cap * sizeof *grown);
+  for (uint64_t i = lane->head; i < lane->tail; i++) grown[i & (cap - 1)] = lane->departures[i & (lane->cap_departures - 1)];
+  mci_free(lane->departures);
+  lane->departures = grown;
+  lane->cap_departures = cap;
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_lane_push(mci_lane* lane, mci_op* op, const mci_view* source, uint8_t buffer, uint64_t elements,
+                              uint32_t nslices, uint64_t* number_out) {
+  if (lane->tail - lane->head == lane->cap_departures) MCI_TRY(grow_departures(lane));
+  *mci_lane_departure(lane, lane->tail) =
+      (mci_departure){.op = op, .source = *source, .buffer = buffer, .elements = elements, .nslices = nslices};
+  *number_out = lane->tail++;
+  op->outstanding++;
+  return meshcclSuccess;
+}
+
+static uint64_t slice_length(const mci_lane* lane, const mci_departure* d, uint32_t slice) {
+  uint64_t per_slice = mci_slice_elements(lane->peer->engine, d->op), begin = slice * per_slice;
+  return MCI_MIN(per_slice, d->elements - begin);
+}
+
+static bool has_credit(const mci_lane* lane) { return lane->sent - lane->acked < lane->peer->engine->options.credits; }
+
+static char* staging_slot(mci_lane* lane) {
+  const mci_engine_options* options = &lane->peer->engine->options;
+  return lane->staging + (lane->sent % options->credits) * options->slice_bytes;
+}
+
+static meshcclResult_t need_staging(mci_lane* lane) {
+  mci_engine* engine = lane->peer->engine;
+  if (lane->staging) return meshcclSuccess;
+  return mci_staging_alloc(engine, engine->options.credits * engine->options.slice_bytes, &lane->staging, &lane->staging_region);
+}
+
+/* The region that the departure's memory lies in; id 0: none. */
+static const struct mci_shared_region* region_of(const mci_lane* lane, const mci_departure* d) {
+  static const struct mci_shared_region none = {0};
+  if (d->buffer < 2) return &d->op->regions[d->buffer];
+  const struct mci_shared_region* scratch = &lane->peer->engine->scratch;
+  bool inside = scratch->id && d->source.base >= (char*)scratch->base && d->source.base < (char*)scratch->base + scratch->bytes;
+  return inside ? scratch : &none;
+}
+
+static bool host_memory(const mci_departure* d) { return d->buffer >= 2 || d->op->host_memory[d->buffer]; }
+
+bool mci_lane_lends(const mci_lane* lane, const mci_departure* d) {
+  uint32_t flags = lane->peer->figures.flags;
+  if (d->no_lend || !host_memory(d)) return false;
+  return (flags & MESHCCL_SAME_PROCESS) || ((flags & MESHCCL_CAN_MAP) && region_of(lane, d)->id);
+}
+
+static mci_header data_header(const mci_lane* lane, const mci_departure* d, uint8_t kind, uint64_t bytes) {
+  return (mci_header){.kind = kind,
+                      .channel = lane->channel,
+                      .sequence = d->op->sequence,
+                      .fingerprint = d->op->fingerprint,
+                      .ack = (uint32_t)lane->consumed,
+                      .bytes = (uint32_t)bytes};
+}
+
+/* Bookkeeping after a slice has left. */
+static void slice_left(mci_lane* lane, mci_departure* d, uint64_t bytes, bool lent) {
+  mci_engine* engine = lane->peer->engine;
+  lane->in_flight[lane->sent % MCI_MAX_CREDITS] = lent ? d->op : NULL;
+  if (lent) d->op->outstanding++;
+  lane->sent++;
+  lane->ack_sent = lane->consumed;
+  d->next++;
+  d->staged = false;
+  d->filled = 0;
+  engine->stats.bytes_sent += bytes;
+  engine->events++;
+}
+
+static meshcclResult_t send_reference(mci_lane* lane, mci_departure* d, const void* at, uint64_t bytes,
+                                      const struct mci_shared_region* region, bool lent) {
+  mci_header header = data_header(lane, d, MCI_MSG_REF, bytes);
+  if (lane->peer->figures.flags & MESHCCL_SAME_PROCESS) {
+    header.region = MCI_RAW_ADDRESS;
+    header.offset = (uint64_t)(uintptr_t)at;
+  } else {
+    MCI_TRY(mci_peer_announce(lane->peer, region, &header.region));
+    header.offset = (uint64_t)((const char*)at - (const char*)region->base);
+  }
+  MCI_TRY(mci_peer_send(lane->peer, &header, NULL, 0, NULL));
+  slice_left(lane, d, bytes, lent);
+  return meshcclSuccess;
+}
+
+static meshcclResult_t send_value(mci_lane* lane, mci_departure* d, const meshcclPiece_t* pieces, int npieces, uint64_t bytes) {
+  mci_header header = data_header(lane, d, MCI_MSG_DATA, bytes);
+  meshcclResult_t result = mci_peer_send(lane->peer, &header, pieces, npieces, d->op);
+  if (result == meshcclInProgress) {
+    d->op->outstanding++;
+    result = meshcclSuccess;
+  }
+  MCI_TRY(result);
+  slice_left(lane, d, bytes, false);
+  return meshcclSuccess;
+}
+
+/* Copies the slice into its staging slot. Busy: the device is not done. */
+static meshcclResult_t fill_slot(mci_lane* lane, mci_departure* d, uint64_t length) {
+  mci_engine* engine = lane->peer->engine;
+  const meshcclDevice_t* device = engine->options.device;
+  MCI_TRY(need_staging(lane));
+  for (;;) {
+    if (d->copying) {
+      meshcclResult_t polled = device->poll(engine->device_ctx, d->token);
+      if (polled == meshcclInProgress) return meshcclBusy;
+      d->copying = false;
+      MCI_TRY(polled);
+    }
+    if (d->filled == length) break;
+    uint64_t got;
+    char* to = staging_slot(lane) + d->filled * d->op->type_size;
+    const void* from = mci_view_take(&d->source, length - d->filled, &got);
+    d->filled += got;
+    meshcclResult_t result = device->copy(engine->device_ctx, to, from, got * d->op->type_size, &d->token);
+    d->copying = result == meshcclInProgress;
+    if (!d->copying) MCI_TRY(result);
+  }
+  d->staged = true;
+  return meshcclSuccess;
+}
+
+static meshcclResult_t send_staged(mci_lane* lane, mci_departure* d, uint64_t bytes) {
+  char* slot = staging_slot(lane);
+  if (bytes > lane->peer->eager_bytes) return send_reference(lane, d, slot, bytes, &lane->staging_region, false);
+  meshcclPiece_t piece = {slot, bytes};
+  return send_value(lane, d, &piece, 1, bytes);
+}
+
+/* Lists the stretches of the next `length` elements; false when they are too many for one send. */
+static bool gather(mci_lane* lane, mci_view* view, uint64_t length, meshcclPiece_t* pieces, int* npieces) {
+  int limit = MCI_MIN(lane->peer->figures.maxPieces, MESHCCL_MAX_PIECES), n = 0;
+  while (length > 0) {
+    if (n == limit) return false;
+    uint64_t got;
+    pieces[n].base = mci_view_take(view, length, &got);
+    pieces[n++].bytes = got * view->type_size;
+    length -= got;
+  }
+  *npieces = n;
+  return true;
+}
+
+static meshcclResult_t send_slice(mci_lane* lane, mci_departure* d) {
+  uint64_t length = slice_length(lane, d, d->next), bytes = length * d->op->type_size;
+  if (d->staged) return send_staged(lane, d, bytes);
+  if (length == 0) return send_value(lane, d, NULL, 0, 0);
+  if (bytes <= lane->peer->eager_bytes && host_memory(d) && d->filled == 0) {
+    meshcclPiece_t pieces[MESHCCL_MAX_PIECES];
+    int npieces;
+    mci_view ahead = d->source;
+    if (gather(lane, &ahead, length, pieces, &npieces)) {
+      MCI_TRY(send_value(lane, d, pieces, npieces, bytes));
+      d->source = ahead;
+      return meshcclSuccess;
+    }
+  } else if (d->filled == 0 && mci_lane_lends(lane, d)) {
+    uint64_t contiguous;
+    void* at = mci_view_peek(&d->source, &contiguous);
+    if (contiguous >= length) {
+      MCI_TRY(send_reference(lane, d, at, bytes, region_of(lane, d), true));
+      mci_view_take(&d->source, length, &contiguous);
+      return meshcclSuccess;
+    }
+  }
+  MCI_TRY(fill_slot(lane, d, length));
+  return send_staged(lane, d, bytes);
+}
+
+static meshcclResult_t send_ack(mci_lane* lane) {
+  mci_header header = {.kind = MCI_MSG_ACK, .channel = lane->channel, .ack = (uint32_t)lane->consumed};
+  MCI_TRY(mci_peer_send(lane->peer, &header, NULL, 0, NULL));
+  lane->ack_sent = lane->consumed;
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_lane_pump(mci_lane* lane) {
+  if (!lane->peer->ep) return meshcclSuccess;
+  meshcclResult_t result = meshcclSuccess;
+  while (lane->head != lane->tail && result == meshcclSuccess) {
+    mci_departure* d = mci_lane_departure(lane, lane->head);
+    if (d->next == d->nslices) {
+      d->op->outstanding--;
+      lane->head++;
+      continue;
+    }
+    if (d->next >= d->ready || !has_credit(lane)) break;
+    result = send_slice(lane, d);
+  }
+  if (lane->ack_owed && result == meshcclSuccess) {
+    if (lane->ack_sent != lane->consumed) result = send_ack(lane);
+    if (result == meshcclSuccess) lane->ack_owed = false;
+  }
+  if (result != meshcclBusy) return result;
+  mci_lane_list(lane);
+  return meshcclSuccess;
+}
+
+char* mci_lane_slot_now(mci_lane* lane, uint64_t number, uint32_t slice) {
+  const mci_departure* d = mci_lane_departure(lane, number);
+  if (!lane->peer->ep || lane->head != number || d->next != slice || d->staged || !has_credit(lane)) return NULL;
+  if (slice_length(lane, d, slice) * d->op->type_size <= lane->peer->eager_bytes) return NULL;
+  return need_staging(lane) == meshcclSuccess ? staging_slot(lane) : NULL;
+}
+
+void mci_lane_slot_filled(mci_lane* lane, uint64_t number) {
+  mci_departure* d = mci_lane_departure(lane, number);
+  uint64_t left = slice_length(lane, d, d->next), got;
+  for (; left > 0; left -= got) mci_view_take(&d->source, left, &got);
+  d->staged = true;
+}
+
+void mci_lane_acked(mci_lane* lane, uint32_t ack) {
+  uint32_t fresh = ack - (uint32_t)lane->acked;
+  if (fresh > lane->sent - lane->acked) return; /* older than what is known */
+  for (; fresh > 0; fresh--, lane->acked++) {
+    mci_op** lender = &lane->in_flight[lane->acked % MCI_MAX_CREDITS];
+    if (*lender) (*lender)->outstanding--;
+    *lender = NULL;
+  }
+  if (lane->head != lane->tail) mci_lane_list(lane);
+}
+
+const mci_arrival* mci_lane_front(const mci_lane* lane) {
+  const mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
+  return lane->consumed != lane->arrived && front->full ? front : NULL;
+}
+
+/* References are acknowledged at once, because the sender's memory waits for it; values when half the credits are used. */
+void mci_lane_consume(mci_lane* lane) {
+  mci_engine* engine = lane->peer->engine;
+  mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
+  front->full = false;
+  lane->consumed++;
+  engine->stats.bytes_received += front->bytes;
+  if (front->by_reference || lane->consumed - lane->ack_sent >= MCI_MAX(1u, engine->options.credits / 2)) {
+    lane->ack_owed = true;
+    mci_lane_list(lane);
+  }
+}

@@ -1,0 +1,67 @@
+/* A program made ready to be run: the state of its channels, allocated once and used for every operation. */
+#include "exec/engine.h"
+
+static uint32_t most_operands(const mci_channel* channel) {
+  uint32_t most = 1;
+  for (uint32_t i = 0; i < channel->ninstrs; i++)
+    most = MCI_MAX(most, (uint32_t)channel->instrs[i].ndst + channel->instrs[i].nsrc);
+  return most;
+}
+
+static uint32_t local_destinations(const mci_channel* channel, const mci_instr* instr) {
+  uint32_t n = 0;
+  for (uint32_t k = 0; k < instr->ndst; k++) n += channel->operands[instr->operands + k].kind != MCI_LANE;
+  return n;
+}
+
+static meshcclResult_t check_limits(const mci_program* program) {
+  for (uint32_t c = 0; c < program->nchannels; c++) {
+    const mci_channel* channel = &program->channels[c];
+    for (uint32_t i = 0; i < channel->ninstrs; i++) {
+      const mci_instr* instr = &channel->instrs[i];
+      if (instr->nsrc > MESHCCL_MAX_FOLD_SOURCES || instr->ndst > MESHCCL_MAX_FOLD_SOURCES ||
+          local_destinations(channel, instr) > MESHCCL_MAX_FOLD_DESTINATIONS)
+        MCI_FAIL(meshcclNotSupported, "channel %u has a step with %u destinations and %u sources, at most %d are supported",
+                 channel->id, instr->ndst, instr->nsrc, MESHCCL_MAX_FOLD_SOURCES);
+    }
+  }
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_run_create(mci_program* program, mci_run** out) {
+  MCI_TRY(check_limits(program));
+  mci_run* run = mci_alloc(sizeof *run);
+  if (!run) return mci_oom(sizeof *run);
+  run->channels = mci_alloc(program->nchannels * sizeof *run->channels);
+  if (!run->channels) goto err_run;
+  for (uint32_t c = 0; c < program->nchannels; c++) {
+    mci_chan* chan = &run->channels[c];
+    chan->channel = &program->channels[c];
+    chan->operands = mci_alloc(most_operands(chan->channel) * sizeof *chan->operands);
+    if (!chan->operands) goto err_channels;
+  }
+  run->program = program;
+  *out = run;
+  return meshcclSuccess;
+
+err_channels:
+  for (uint32_t c = 0; c < program->nchannels; c++) mci_free(run->channels[c].operands);
+  mci_free(run->channels);
+err_run:
+  mci_free(run);
+  return mci_oom(program->nchannels * sizeof(mci_chan));
+}
+
+void mci_run_destroy(mci_run* run) {
+  if (!run) return;
+  for (uint32_t c = 0; c < run->program->nchannels; c++) {
+    mci_free(run->channels[c].operands);
+    mci_free(run->channels[c].tokens);
+  }
+  mci_free(run->channels);
+  mci_program_destroy(run->program);
+  mci_free(run);
+}
+
+bool mci_run_busy(const mci_run* run) { return run->op != NULL; }
+const mci_program* mci_run_program(const mci_run* run) { return run->program; }
