@@ -31,13 +31,15 @@ static meshcclResult_t give_up(mci_engine* engine, meshcclResult_t result) {
 }
 
 meshcclResult_t mci_mismatch(mci_engine* engine, const mci_op* op, const mci_lane* lane, const mci_arrival* arrival) {
+  char what[MCI_TEXT_BYTES];
+  mci_op_text(op, what);
   if (op->point_to_point)
     return mci_fail(meshcclInvalidUsage, "calls do not match: rank %u called %s, but what rank %u sends has another count or type",
-                    engine->options.rank, op->what, lane->peer->rank);
+                    engine->options.rank, what, lane->peer->rank);
   return mci_fail(meshcclInvalidUsage,
                   "calls do not match: operation %u of %s is %s on rank %u; rank %u is in operation %u, which differs (collective, "
                   "type, operator, root, count or algorithm); every rank must make the same calls in the same order",
-                  op->sequence, engine->options.name, op->what, engine->options.rank, lane->peer->rank, arrival->sequence);
+                  op->sequence, engine->options.name, what, engine->options.rank, lane->peer->rank, arrival->sequence);
 }
 
 /* A message of the collective under way, or of one that is over, must carry its fingerprint. Later ones wait. */

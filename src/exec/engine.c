@@ -60,6 +60,7 @@ void mci_engine_destroy(mci_engine* engine) {
 
 static void finish_op(mci_op* op, meshcclResult_t result) {
   mci_bounce_free_all(op);
+  op->run->pins--;
   op->result = result;
   atomic_store_explicit(&op->done, 1, memory_order_release);
   op->finished(op);
@@ -67,6 +68,7 @@ static void finish_op(mci_op* op, meshcclResult_t result) {
 
 void mci_engine_submit(mci_engine* engine, mci_op* op) {
   op->next = NULL;
+  op->run->pins++;
   if (engine->error != meshcclSuccess) {
     finish_op(op, engine->error);
     return;
@@ -77,6 +79,11 @@ void mci_engine_submit(mci_engine* engine, mci_op* op) {
     engine->queue_head = op;
   }
   engine->queue_tail = op;
+}
+
+const char* mci_op_text(const mci_op* op, char text[MCI_TEXT_BYTES]) {
+  op->describe(op, text, MCI_TEXT_BYTES);
+  return text;
 }
 
 mci_op* mci_engine_collective(mci_engine* engine) {
@@ -312,8 +319,11 @@ meshcclResult_t mci_engine_error(const mci_engine* engine, const char** text) {
 }
 
 void mci_engine_explain(const mci_engine* engine, mci_str* out) {
+  char what[MCI_TEXT_BYTES];
+  if (!engine->active) mci_str_add(out, "rank %u runs nothing after operation %u", engine->options.rank, engine->sequence);
   for (const mci_op* op = engine->active; op; op = op->next) {
-    mci_str_add(out, "%srank %u, operation %u: %s", op == engine->active ? "" : "; ", engine->options.rank, op->sequence, op->what);
+    mci_str_add(out, "%srank %u, operation %u: %s", op == engine->active ? "" : "; ", engine->options.rank, op->sequence,
+                mci_op_text(op, what));
     for (uint32_t c = 0; c < op->run->program->nchannels && c < 4; c++) mci_chan_explain(engine, op->run, &op->run->channels[c], out);
     if (op->run->running == 0) mci_str_add(out, "; waits for %u sends to be taken", op->outstanding);
   }

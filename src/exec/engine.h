@@ -133,7 +133,8 @@ struct mci_run {
   mci_program* program;
   mci_chan* channels;
   uint32_t running;     /* channels not done */
-  mci_op* op;           /* NULL: not busy */
+  mci_op* op;           /* the operation that runs it */
+  uint32_t pins;        /* operations queued or running with it */
   uint64_t slot_bytes;  /* scratch */
 };
 
@@ -214,6 +215,8 @@ bool mci_lane_lends(const mci_lane* lane, const mci_departure* departure);
 /* arrive.c: the callbacks of transports */
 void mci_port_host(mci_port* port);
 /* engine.c */
+#define MCI_TEXT_BYTES 160
+const char* mci_op_text(const mci_op* op, char text[MCI_TEXT_BYTES]);
 mci_op* mci_engine_collective(mci_engine* engine); /* the collective under way, or NULL */
 meshcclResult_t mci_mismatch(mci_engine* engine, const mci_op* op, const mci_lane* lane, const mci_arrival* arrival);
 

@@ -44,7 +44,7 @@ void mci_engine_destroy(mci_engine* engine);
 /* A program made ready to be run again and again; owns it from success on. */
 meshcclResult_t mci_run_create(mci_program* program, mci_run** out);
 void mci_run_destroy(mci_run* run);
-bool mci_run_busy(const mci_run* run);
+bool mci_run_busy(const mci_run* run); /* an operation with it is queued or running */
 const mci_program* mci_run_program(const mci_run* run);
 
 /* One operation. The owner fills the first part and keeps the struct alive until `finished`. */
@@ -60,7 +60,7 @@ typedef struct mci_op {
   uint64_t scale;          /* one element */
   uint32_t fingerprint;    /* equal on all ranks; for point to point: of count and type */
   bool point_to_point;
-  char what[96];           /* such as "all_reduce of 1024 float (ring)", for messages */
+  void (*describe)(const struct mci_op* op, char* out, size_t size); /* "all_reduce of 1024 float (ring)" */
   atomic_bool ready;       /* atomic: its stream has come to it */
   void (*finished)(struct mci_op* op); /* called once, under the engine's lock, after result is set; may free the op */
   void* user;

@@ -82,7 +82,7 @@ static meshcclResult_t introduce(mci_peer* peer) {
   if (peer->introduced) return meshcclSuccess;
   mci_engine* engine = peer->engine;
   unsigned char blob[MCI_BLOB_MAX];
-  size_t bytes;
+  size_t bytes = 0;
   MCI_TRY(make_blob(engine, blob, &bytes));
   peer->introduced = true;
   if (peer->rank == engine->options.rank) return mci_engine_meet(engine, peer->rank, blob, bytes);

@@ -63,5 +63,5 @@ void mci_run_destroy(mci_run* run) {
   mci_free(run);
 }
 
-bool mci_run_busy(const mci_run* run) { return run->op != NULL; }
+bool mci_run_busy(const mci_run* run) { return run->pins > 0; }
 const mci_program* mci_run_program(const mci_run* run) { return run->program; }

@@ -1,0 +1,192 @@
+/* The communicator and what the api's files share. Locks: comm->lock guards the engine and everything of the communicator
+ * that is not atomic; a stream's lock is taken inside it, never the other way round. */
+#ifndef MCI_COMM_H
+#define MCI_COMM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "boot/boot.h"
+#include "device/device.h"
+#include "exec/exec.h"
+#include "meshccl/meshccl.h"
+#include "sched/sched.h"
+#include "topo/graph.h"
+
+#define MCI_COMM_MAGIC 0x6d65736863636cull
+#define MCI_BOOT_MEET 1 /* kind of control message: an engine's introduction */
+
+typedef enum { MCI_COMM_STARTING, MCI_COMM_READY, MCI_COMM_FINALIZED, MCI_COMM_BROKEN } mci_comm_state;
+
+typedef struct mci_plan {
+  mci_coll coll;
+  uint64_t bytes_class;
+  uint32_t root;
+  uint64_t used;          /* clock of the cache */
+  uint64_t algorithm;     /* hash of its name */
+  mci_run* run;
+} mci_plan;
+
+typedef struct {
+  bool live;
+  meshcclDataType_t type;
+  uint64_t scalar;
+} mci_user_op;
+
+/* One operation as the api sees it. */
+typedef struct mci_call {
+  mci_op op; /* first: the engine hands it back */
+  struct meshcclComm* comm;
+  struct meshcclStream* stream; /* NULL: somebody waits for it */
+  struct mci_item* item;        /* of the stream */
+  struct mci_call* next;        /* of the item, the group or the free list */
+  mci_coll coll;
+  uint32_t root;                /* or peer */
+  bool is_send;
+} mci_call;
+
+struct meshcclComm {
+  uint64_t magic;
+  uint32_t fork_generation;
+  uint32_t rank, nranks;
+  char name[64];
+  mci_id id;
+  atomic_int state;             /* mci_comm_state */
+  atomic_int aborted;
+  atomic_int callers;           /* threads inside calls */
+  pthread_mutex_t lock;
+  mci_boot* boot;
+  uint32_t attention_seen;
+  mci_topo* topo;
+  mci_engine* engine;
+  bool threadless;
+  uint64_t init_timeout_ns, op_timeout_ns;
+  const meshcclDevice_t* device;
+  mci_plan* plans;
+  uint32_t nplans, cap_plans;
+  uint64_t plan_clock, plans_built, plan_hits;
+  mci_user_op* user_ops;
+  uint32_t nuser_ops, cap_user_ops;
+  uint64_t splits;
+  mci_call* free_calls;
+  atomic_int async_pending;     /* operations on streams that are not finished */
+  meshcclResult_t async_error;
+  char async_text[1024];
+  _Atomic uint64_t caller_ns, wait_ns;
+  pthread_t starter;            /* non-blocking init */
+  bool has_starter;
+  struct mci_start* start;
+  struct meshcclComm *next, *prev; /* list of the process */
+};
+
+/* comm.c */
+/* Every public call begins here: checks the handle and counts the caller. Ends with mci_comm_leave. */
+meshcclResult_t mci_comm_enter(meshcclComm_t comm, const char* function);
+void mci_comm_leave(meshcclComm_t comm);
+/* One round of progress for comm, under its lock; control messages included. Returns the number of things done. */
+int mci_comm_progress(meshcclComm_t comm);
+void mci_comm_set_error(meshcclComm_t comm, meshcclResult_t result, const char* text);
+
+/* init.c */
+typedef struct mci_start {
+  mci_id id;
+  uint32_t rank, nranks;
+  mci_topo* topo;       /* given by split; else NULL */
+  meshcclConfig_t config;
+  char *topology, *device; /* own copies of the config's texts */
+  int* rank_map;
+} mci_start;
+meshcclResult_t mci_comm_start(mci_start* start, bool blocking, meshcclComm_t* out); /* takes over start->topo */
+void mci_comm_free(meshcclComm_t comm);
+meshcclResult_t mci_config_check(const meshcclConfig_t* given, meshcclConfig_t* out);
+
+/* plans.c */
+meshcclResult_t mci_plan_get(meshcclComm_t comm, mci_coll coll, uint64_t count, uint32_t type_size, uint32_t root,
+                             mci_plan** out);
+meshcclResult_t mci_plan_point_to_point(meshcclComm_t comm, bool send, uint32_t peer, mci_plan** out);
+void mci_plans_free(meshcclComm_t comm);
+
+/* issue.c */
+typedef struct {
+  const char* function;
+  mci_coll coll;
+  const void* in;
+  void* out;
+  uint64_t count;
+  meshcclDataType_t type;
+  meshcclRedOp_t op;
+  uint32_t root;  /* or the peer of a send or receive */
+  bool is_send;
+} mci_request_call;
+meshcclResult_t mci_issue(meshcclComm_t comm, const mci_request_call* request, meshcclStream_t stream);
+/* Hands a call to its engine; comm is locked. */
+void mci_call_submit(mci_call* call);
+void mci_call_give(mci_call* call); /* comm is locked */
+
+/* group.c */
+bool mci_group_open(void);
+meshcclResult_t mci_group_add(mci_call* call, meshcclStream_t stream);
+meshcclResult_t mci_group_add_start(mci_start* start, meshcclComm_t* out);
+void mci_group_error(meshcclResult_t result);
+
+/* stream.c */
+typedef enum { MCI_ITEM_CALLS, MCI_ITEM_RECORD, MCI_ITEM_WAIT, MCI_ITEM_HOST } mci_item_kind;
+typedef struct mci_item {
+  mci_item_kind kind;
+  bool started;
+  atomic_uint remaining;          /* MCI_ITEM_CALLS: not finished */
+  mci_call *calls, *last;         /* owned: freed when the item has gone by */
+  struct meshcclEvent* event;
+  uint64_t ticket;
+  void (*function)(void*);
+  void* argument;
+  struct mci_item* next;
+} mci_item;
+mci_item* mci_item_create(mci_item_kind kind);
+void mci_item_add(mci_item* item, meshcclStream_t stream, mci_call* call); /* before the item is enqueued */
+void mci_stream_enqueue(meshcclStream_t stream, mci_item* item);
+bool mci_stream_idle(meshcclStream_t stream);
+/* A call of one of its items is over (under the lock of the call's communicator). */
+void mci_stream_call_finished(mci_call* call);
+/* Starts what can be started; returns the number of items that went by. */
+int mci_stream_advance(meshcclStream_t stream);
+meshcclResult_t mci_stream_check(meshcclStream_t stream, const char* function);
+
+/* runtime.c: what the communicators and streams of the process share */
+void mci_runtime_add_comm(meshcclComm_t comm);
+void mci_runtime_remove_comm(meshcclComm_t comm);
+void mci_runtime_add_stream(meshcclStream_t stream);
+void mci_runtime_remove_stream(meshcclStream_t stream);
+/* Drives every communicator and stream of the process once, without waiting for locks. */
+int mci_runtime_progress(void);
+void mci_runtime_wake(void); /* there is work that nobody waits for */
+
+/* wait.c */
+typedef struct {
+  uint64_t began_ns, idle_since_ns;
+  uint32_t idle;
+} mci_waiter;
+void mci_wait_begin(mci_waiter* waiter);
+/* Called after a round without progress: spins, then yields, then sleeps. comm (may be NULL) is locked by the caller. */
+void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm);
+static inline void mci_wait_moved(mci_waiter* waiter) { waiter->idle = 0; }
+/* Waits until the call is done; comm is locked. */
+void mci_wait_call(meshcclComm_t comm, mci_call* call);
+
+struct meshcclStream {
+  uint64_t magic;
+  pthread_mutex_t lock;
+  mci_item *head, *tail;
+  bool advancing;       /* a thread runs a host function outside the lock */
+  atomic_int users;     /* threads that still touch it after its last item */
+  meshcclResult_t error;
+  char error_text[512];
+  struct meshcclStream *next, *prev;
+};
+
+struct meshcclEvent {
+  uint64_t magic;
+  _Atomic uint64_t recorded, reached;
+  atomic_int references;
+};
+#endif

@@ -1,0 +1,153 @@
+/* Groups: calls between Start and End are kept by the thread and issued together; so are starts of communicators. */
+#include "api/comm.h"
+
+typedef struct group_start {
+  mci_start start;
+  meshcclComm_t *out, comm;
+  struct group_start* next;
+} group_start;
+
+typedef struct {
+  mci_call* call;
+  meshcclStream_t stream;
+  mci_item* item; /* the stream's item of this group, at the first call of the stream */
+} group_entry;
+
+static _Thread_local struct {
+  int depth;
+  meshcclResult_t result;
+  group_entry* entries;
+  uint32_t nentries, cap_entries;
+  group_start *starts, **last_start;
+} group;
+
+bool mci_group_open(void) { return group.depth > 0; }
+
+void mci_group_error(meshcclResult_t result) {
+  if (group.depth > 0 && group.result == meshcclSuccess) group.result = result;
+}
+
+meshcclResult_t mci_group_add(mci_call* call, meshcclStream_t stream) {
+  MCI_TRY(mci_grow(&group.entries, sizeof *group.entries, &group.cap_entries, (size_t)group.nentries + 1));
+  group.entries[group.nentries++] = (group_entry){.call = call, .stream = stream};
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_group_add_start(mci_start* start, meshcclComm_t* out) {
+  group_start* entry = mci_alloc(sizeof *entry);
+  if (!entry) return mci_oom(sizeof *entry);
+  *entry = (group_start){.start = *start, .out = out};
+  if (!group.starts) group.last_start = &group.starts;
+  *group.last_start = entry;
+  group.last_start = &entry->next;
+  return meshcclSuccess;
+}
+
+meshcclResult_t meshcclGroupStart(void) {
+  group.depth++;
+  return meshcclSuccess;
+}
+
+/* Starts all communicators side by side, then waits for each. When one fails, none remains. */
+static meshcclResult_t run_starts(void) {
+  meshcclResult_t result = group.result;
+  for (group_start* entry = group.starts; entry && result == meshcclSuccess; entry = entry->next) {
+    result = mci_comm_start(&entry->start, false, &entry->comm);
+    if (result == meshcclInProgress) result = meshcclSuccess;
+  }
+  for (group_start* entry = group.starts; entry; entry = entry->next) {
+    if (!entry->comm) continue;
+    pthread_join(entry->comm->starter, NULL);
+    entry->comm->has_starter = false;
+    if (result != meshcclSuccess || entry->comm->async_error == meshcclSuccess) continue;
+    result = entry->comm->async_error;
+    mci_error_set(entry->comm->async_text);
+  }
+  for (group_start *entry = group.starts, *next; entry; entry = next) {
+    next = entry->next;
+    if (result == meshcclSuccess) {
+      *entry->out = entry->comm;
+    } else if (entry->comm) {
+      mci_comm_free(entry->comm);
+    }
+    mci_free(entry);
+  }
+  group.starts = NULL;
+  return result;
+}
+
+static void drop_calls(void) {
+  for (uint32_t i = 0; i < group.nentries; i++) {
+    mci_free(group.entries[i].item);
+    mci_free(group.entries[i].call);
+  }
+}
+
+/* One item per stream, with the group's calls on it in order. */
+static meshcclResult_t make_items(void) {
+  for (uint32_t i = 0; i < group.nentries; i++) {
+    group_entry* entry = &group.entries[i];
+    if (!entry->stream || entry->call->item) continue;
+    entry->item = mci_item_create(MCI_ITEM_CALLS);
+    if (!entry->item) return mci_oom(sizeof *entry->item);
+    for (uint32_t k = i; k < group.nentries; k++)
+      if (group.entries[k].stream == entry->stream) mci_item_add(entry->item, entry->stream, group.entries[k].call);
+  }
+  return meshcclSuccess;
+}
+
+/* Hands all calls to their engines in the order of the group, whatever their streams. */
+static void submit_all(void) {
+  for (uint32_t i = 0; i < group.nentries; i++) {
+    mci_call* call = group.entries[i].call;
+    pthread_mutex_lock(&call->comm->lock);
+    if (!group.entries[i].stream) atomic_store_explicit(&call->op.ready, true, memory_order_release);
+    mci_call_submit(call);
+    pthread_mutex_unlock(&call->comm->lock);
+  }
+  for (uint32_t i = 0; i < group.nentries; i++)
+    if (group.entries[i].item) mci_stream_enqueue(group.entries[i].stream, group.entries[i].item);
+  mci_runtime_wake();
+}
+
+/* Drives every communicator of the group until the call is done. */
+static meshcclResult_t wait_for(mci_call* call) {
+  mci_waiter waiter;
+  mci_wait_begin(&waiter);
+  while (!atomic_load_explicit(&call->op.done, memory_order_acquire)) {
+    if (mci_runtime_progress() > 0) {
+      mci_wait_moved(&waiter);
+    } else {
+      mci_wait_idle(&waiter, NULL);
+    }
+  }
+  meshcclResult_t result = call->op.result;
+  pthread_mutex_lock(&call->comm->lock);
+  if (result != meshcclSuccess) mci_error_set(call->comm->async_text);
+  mci_call_give(call);
+  pthread_mutex_unlock(&call->comm->lock);
+  return result;
+}
+
+meshcclResult_t meshcclGroupEnd(void) {
+  if (group.depth == 0) MCI_FAIL(meshcclInvalidUsage, "meshcclGroupEnd without meshcclGroupStart");
+  if (--group.depth > 0) return meshcclSuccess;
+  meshcclResult_t result = run_starts();
+  group.result = meshcclSuccess;
+  if (result == meshcclSuccess) result = make_items();
+  if (result == meshcclSuccess) {
+    submit_all();
+    for (uint32_t i = 0; i < group.nentries; i++) {
+      if (group.entries[i].stream) continue;
+      meshcclResult_t one = wait_for(group.entries[i].call);
+      if (result == meshcclSuccess) result = one;
+    }
+  } else {
+    drop_calls();
+  }
+  group.nentries = 0;
+  mci_free(group.entries);
+  group.entries = NULL;
+  group.cap_entries = 0;
+  return result;
+}

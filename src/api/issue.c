@@ -1,0 +1,158 @@
+/* From a checked request to an operation of the engine: the plan, the fingerprint, and who waits. */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/comm.h"
+#include "kernels/kernels.h"
+
+#define PRE_MUL_SUM 100 /* stands for every user operator in fingerprints: scalars may differ between ranks */
+
+static void describe(const mci_op* op, char* out, size_t size) {
+  const mci_call* call = (const mci_call*)op;
+  if (call->coll == MCI_SEND_RECV) {
+    snprintf(out, size, "%s of %llu %s %s rank %u", call->is_send ? "send" : "receive", (unsigned long long)op->count,
+             mci_type_name(op->type), call->is_send ? "to" : "from", call->root);
+    return;
+  }
+  int n = snprintf(out, size, "%s of %llu %s", mci_coll_name(call->coll), (unsigned long long)op->count, mci_type_name(op->type));
+  if (mci_coll_reduces(call->coll)) n += snprintf(out + n, size - (size_t)n, " %s", op->scaled ? "premulsum" : mci_op_name(op->op));
+  if (mci_coll_rooted(call->coll)) n += snprintf(out + n, size - (size_t)n, " root %u", call->root);
+  snprintf(out + n, size - (size_t)n, " (%s)", mci_run_program(op->run)->algorithm);
+}
+
+static void finished(mci_op* op) {
+  mci_call* call = (mci_call*)op;
+  if (call->stream) mci_stream_call_finished(call);
+}
+
+static mci_call* call_take(meshcclComm_t comm) {
+  mci_call* call = comm->free_calls;
+  if (!call) return mci_alloc(sizeof *call);
+  comm->free_calls = call->next;
+  return call;
+}
+
+void mci_call_give(mci_call* call) {
+  call->next = call->comm->free_calls;
+  call->comm->free_calls = call;
+}
+
+static uint32_t fingerprint(const mci_call* call, uint64_t algorithm) {
+  const mci_op* op = &call->op;
+  bool reduces = mci_coll_reduces(call->coll), rooted = mci_coll_rooted(call->coll);
+  uint64_t fields[4] = {(uint64_t)call->coll << 32 | (uint64_t)op->type << 16 | (uint64_t)(!reduces ? 0 : op->scaled ? PRE_MUL_SUM : op->op),
+                        rooted ? call->root : 0, op->count, algorithm};
+  return (uint32_t)mci_hash64(fields, sizeof fields);
+}
+
+static meshcclResult_t apply_operator(meshcclComm_t comm, const mci_request_call* request, mci_op* op) {
+  op->op = request->op;
+  op->scaled = false;
+  if (request->op < meshcclNumOps) return meshcclSuccess;
+  uint32_t index = (uint32_t)request->op - meshcclNumOps;
+  const mci_user_op* user = index < comm->nuser_ops ? &comm->user_ops[index] : NULL;
+  if (!user || !user->live)
+    MCI_FAIL(meshcclInvalidArgument, "%s: operator %d is neither built in nor one that this communicator made", request->function, request->op);
+  if (user->type != request->type)
+    MCI_FAIL(meshcclInvalidArgument, "%s: the operator was made for %s, the call is for %s", request->function,
+             mci_type_name(user->type), mci_type_name(request->type));
+  op->op = meshcclSum;
+  op->scaled = true;
+  op->scale = user->scalar;
+  return meshcclSuccess;
+}
+
+static meshcclResult_t fill(meshcclComm_t comm, const mci_request_call* request, mci_call* call) {
+  mci_op* op = &call->op;
+  bool point_to_point = request->coll == MCI_SEND_RECV;
+  mci_plan* plan = NULL;
+  memset(call, 0, sizeof *call);
+  call->comm = comm;
+  call->coll = request->coll;
+  call->root = request->root;
+  call->is_send = request->is_send;
+  op->in = request->in;
+  op->out = request->out;
+  op->count = request->count;
+  op->type = request->type;
+  op->type_size = (uint32_t)mci_type_size(request->type);
+  MCI_TRY(apply_operator(comm, request, op));
+  if (point_to_point) {
+    MCI_TRY(mci_plan_point_to_point(comm, request->is_send, request->root, &plan));
+  } else {
+    uint32_t root = mci_coll_rooted(request->coll) ? request->root : 0;
+    MCI_TRY(mci_plan_get(comm, request->coll, request->count, op->type_size, root, &plan));
+  }
+  op->run = plan->run;
+  op->point_to_point = point_to_point;
+  op->fingerprint = fingerprint(call, point_to_point ? 0 : plan->algorithm);
+  op->describe = describe;
+  op->finished = finished;
+  return meshcclSuccess;
+}
+
+void mci_call_submit(mci_call* call) { mci_engine_submit(call->comm->engine, &call->op); }
+
+static meshcclResult_t run_now(meshcclComm_t comm, mci_call* call) {
+  atomic_store_explicit(&call->op.ready, true, memory_order_relaxed);
+  mci_call_submit(call);
+  mci_wait_call(comm, call);
+  meshcclResult_t result = call->op.result;
+  mci_call_give(call);
+  if (result != meshcclSuccess) mci_error_set(comm->async_text);
+  return result;
+}
+
+static meshcclResult_t make_call(meshcclComm_t comm, const mci_request_call* request, mci_call** out) {
+  if (MCI_UNLIKELY(atomic_load_explicit(&comm->state, memory_order_relaxed) == MCI_COMM_FINALIZED))
+    MCI_FAIL(meshcclInvalidUsage, "%s: the communicator was finalized", request->function);
+  if (MCI_UNLIKELY(comm->async_error != meshcclSuccess)) {
+    mci_error_set(comm->async_text);
+    return comm->async_error;
+  }
+  mci_call* call = call_take(comm);
+  if (!call) return mci_oom(sizeof *call);
+  meshcclResult_t result = fill(comm, request, call);
+  if (result == meshcclSuccess) {
+    *out = call;
+  } else {
+    call->comm = comm;
+    mci_call_give(call);
+  }
+  return result;
+}
+
+/* Submitted under the communicator's lock, so that the order of issue is the order of the engine. */
+static meshcclResult_t put_on_stream(mci_call* call, meshcclStream_t stream, mci_item** item_out) {
+  mci_item* item = mci_item_create(MCI_ITEM_CALLS);
+  if (!item) {
+    mci_call_give(call);
+    return mci_oom(sizeof *item);
+  }
+  mci_item_add(item, stream, call);
+  mci_call_submit(call);
+  *item_out = item;
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_issue(meshcclComm_t comm, const mci_request_call* request, meshcclStream_t stream) {
+  MCI_TRY(mci_stream_check(stream, request->function));
+  uint64_t began = mci_now_ns();
+  pthread_mutex_lock(&comm->lock);
+  mci_call* call = NULL;
+  mci_item* item = NULL;
+  meshcclResult_t result = make_call(comm, request, &call);
+  if (result == meshcclSuccess && mci_group_open()) {
+    result = mci_group_add(call, stream);
+    if (result != meshcclSuccess) mci_call_give(call);
+  } else if (result == meshcclSuccess) {
+    result = stream ? put_on_stream(call, stream, &item) : run_now(comm, call);
+  }
+  pthread_mutex_unlock(&comm->lock);
+  if (item) {
+    mci_stream_enqueue(stream, item);
+    mci_runtime_wake();
+  }
+  atomic_fetch_add_explicit(&comm->caller_ns, mci_now_ns() - began, memory_order_relaxed);
+  return result;
+}

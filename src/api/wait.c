@@ -1,0 +1,66 @@
+/* How a caller waits: it drives progress itself, spins as long as that pays, then gives the processor away, then sleeps
+ * until a transport or the control tree has something. Ranks may outnumber cores. */
+#define _GNU_SOURCE
+#include "api/comm.h"
+
+#include <poll.h>
+#include <sched.h>
+
+#define YIELDS_BEFORE_SLEEP 4000
+#define MAX_HANDLES 16
+
+void mci_wait_begin(mci_waiter* waiter) { *waiter = (mci_waiter){0}; }
+
+/* Sleeps until a descriptor of comm has something, for at most a few milliseconds. */
+static void sleep_on(meshcclComm_t comm) {
+  int fds[MAX_HANDLES];
+  struct pollfd polled[MAX_HANDLES + 1];
+  uint32_t poll_us = 5000, n = 0;
+  bool busy = false;
+  if (comm) {
+    n = mci_engine_wait_handles(comm->engine, fds, MAX_HANDLES, &poll_us, &busy);
+    polled[n] = (struct pollfd){.fd = mci_boot_fd(comm->boot), .events = POLLIN};
+  } else {
+    poll_us = 100;
+  }
+  for (uint32_t i = 0; i < n; i++) polled[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+  if (busy) return;
+  struct timespec limit = {.tv_nsec = (long)poll_us * 1000};
+  ppoll(polled, comm ? n + 1 : 0, &limit, NULL);
+  if (comm) mci_boot_clear(comm->boot);
+}
+
+void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm) {
+  uint32_t idle = waiter->idle++;
+  if (idle == 0) waiter->idle_since_ns = 0;
+  if (idle < 32) {
+    mci_cpu_relax();
+    return;
+  }
+  uint64_t now = mci_now_ns();
+  if (idle == 32) waiter->idle_since_ns = now;
+  if (comm && (idle & 63) == 0) {
+    mci_engine_watch(comm->engine, now);
+    mci_runtime_progress();
+  }
+  if (now - waiter->idle_since_ns < (uint64_t)mci_param_int(MCI_P_SPIN_US) * 1000) {
+    mci_cpu_relax();
+  } else if (idle < YIELDS_BEFORE_SLEEP) {
+    sched_yield();
+  } else {
+    sleep_on(comm);
+  }
+  if (comm) atomic_fetch_add_explicit(&comm->wait_ns, mci_now_ns() - now, memory_order_relaxed);
+}
+
+void mci_wait_call(meshcclComm_t comm, mci_call* call) {
+  mci_waiter waiter;
+  mci_wait_begin(&waiter);
+  while (!atomic_load_explicit(&call->op.done, memory_order_relaxed)) {
+    if (mci_comm_progress(comm) > 0) {
+      mci_wait_moved(&waiter);
+    } else if (!atomic_load_explicit(&call->op.done, memory_order_relaxed)) {
+      mci_wait_idle(&waiter, comm);
+    }
+  }
+}
