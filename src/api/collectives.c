@@ -36,24 +36,29 @@ static bool in_place(const mci_request_call* request, uint32_t rank, uint64_t ty
 static meshcclResult_t check_buffers(const mci_request_call* request, uint32_t rank, uint32_t nranks) {
   uint64_t in, out, size = mci_type_size(request->type);
   if (request->count > (uint64_t)INT64_MAX / 64 / nranks)
-    MCI_FAIL(meshcclInvalidArgument, "%s: count %llu is too large for %u ranks", request->function, (unsigned long long)request->count, nranks);
+    MCI_FAIL(meshcclInvalidArgument, "%s: count %llu is too large for %u ranks", request->function,
+             (unsigned long long)request->count, nranks);
   extents(request, rank, nranks, &in, &out);
   if (in && !request->in) MCI_FAIL(meshcclInvalidArgument, "%s: sendbuff is NULL", request->function);
   if (out && !request->out) MCI_FAIL(meshcclInvalidArgument, "%s: recvbuff is NULL", request->function);
   if (!in || !out || in_place(request, rank, size)) return meshcclSuccess;
   uintptr_t in_at = (uintptr_t)request->in, out_at = (uintptr_t)request->out;
   if (in_at < out_at + out * size && out_at < in_at + in * size)
-    MCI_FAIL(meshcclInvalidArgument, "%s: sendbuff and recvbuff overlap, but not as the in-place rule of this call allows", request->function);
+    MCI_FAIL(meshcclInvalidArgument,
+             "%s: sendbuff and recvbuff overlap, but not as the in-place rule of this call allows", request->function);
   return meshcclSuccess;
 }
 
 static meshcclResult_t check(meshcclComm_t comm, const mci_request_call* request) {
   if (request->type < 0 || request->type >= meshcclNumTypes)
-    MCI_FAIL(meshcclInvalidArgument, "%s: datatype %d is not one of 0..%d", request->function, (int)request->type, meshcclNumTypes - 1);
-  if (request->op < 0) MCI_FAIL(meshcclInvalidArgument, "%s: operator %d is negative", request->function, (int)request->op);
+    MCI_FAIL(meshcclInvalidArgument, "%s: datatype %d is not one of 0..%d", request->function, (int)request->type,
+             meshcclNumTypes - 1);
+  if (request->op < 0)
+    MCI_FAIL(meshcclInvalidArgument, "%s: operator %d is negative", request->function, (int)request->op);
   bool peer = request->coll == MCI_SEND_RECV;
   if ((peer || mci_coll_rooted(request->coll)) && request->root >= comm->nranks)
-    MCI_FAIL(meshcclInvalidArgument, "%s: %s %d is outside 0..%u", request->function, peer ? "peer" : "root", (int)request->root, comm->nranks - 1);
+    MCI_FAIL(meshcclInvalidArgument, "%s: %s %d is outside 0..%u", request->function, peer ? "peer" : "root",
+             (int)request->root, comm->nranks - 1);
   return check_buffers(request, comm->rank, comm->nranks);
 }
 
@@ -68,55 +73,103 @@ static meshcclResult_t call(meshcclComm_t comm, const mci_request_call* request,
   return result;
 }
 
-meshcclResult_t meshcclAllReduce(const void* sendbuff, void* recvbuff, size_t count, meshcclDataType_t datatype, meshcclRedOp_t op,
-                                 meshcclComm_t comm, meshcclStream_t stream) {
-  mci_request_call request = {.function = "meshcclAllReduce", .coll = MCI_ALL_REDUCE, .in = sendbuff, .out = recvbuff, .count = count, .type = datatype, .op = op};
+meshcclResult_t meshcclAllReduce(const void* sendbuff, void* recvbuff, size_t count, meshcclDataType_t datatype,
+                                 meshcclRedOp_t op, meshcclComm_t comm, meshcclStream_t stream) {
+  mci_request_call request = {.function = "meshcclAllReduce",
+                              .coll = MCI_ALL_REDUCE,
+                              .in = sendbuff,
+                              .out = recvbuff,
+                              .count = count,
+                              .type = datatype,
+                              .op = op};
   return call(comm, &request, stream);
 }
 
-meshcclResult_t meshcclReduce(const void* sendbuff, void* recvbuff, size_t count, meshcclDataType_t datatype, meshcclRedOp_t op,
-                              int root, meshcclComm_t comm, meshcclStream_t stream) {
-  mci_request_call request = {.function = "meshcclReduce", .coll = MCI_REDUCE, .in = sendbuff, .out = recvbuff, .count = count, .type = datatype, .op = op, .root = (uint32_t)root};
+meshcclResult_t meshcclReduce(const void* sendbuff, void* recvbuff, size_t count, meshcclDataType_t datatype,
+                              meshcclRedOp_t op, int root, meshcclComm_t comm, meshcclStream_t stream) {
+  mci_request_call request = {.function = "meshcclReduce",
+                              .coll = MCI_REDUCE,
+                              .in = sendbuff,
+                              .out = recvbuff,
+                              .count = count,
+                              .type = datatype,
+                              .op = op,
+                              .root = (uint32_t)root};
   return call(comm, &request, stream);
 }
 
-meshcclResult_t meshcclBroadcast(const void* sendbuff, void* recvbuff, size_t count, meshcclDataType_t datatype, int root,
-                                 meshcclComm_t comm, meshcclStream_t stream) {
-  mci_request_call request = {.function = "meshcclBroadcast", .coll = MCI_BROADCAST, .in = sendbuff, .out = recvbuff, .count = count, .type = datatype, .root = (uint32_t)root};
+meshcclResult_t meshcclBroadcast(const void* sendbuff, void* recvbuff, size_t count, meshcclDataType_t datatype,
+                                 int root, meshcclComm_t comm, meshcclStream_t stream) {
+  mci_request_call request = {.function = "meshcclBroadcast",
+                              .coll = MCI_BROADCAST,
+                              .in = sendbuff,
+                              .out = recvbuff,
+                              .count = count,
+                              .type = datatype,
+                              .root = (uint32_t)root};
   return call(comm, &request, stream);
 }
 
-meshcclResult_t meshcclBcast(void* buff, size_t count, meshcclDataType_t datatype, int root, meshcclComm_t comm, meshcclStream_t stream) {
+meshcclResult_t meshcclBcast(void* buff, size_t count, meshcclDataType_t datatype, int root, meshcclComm_t comm,
+                             meshcclStream_t stream) {
   return meshcclBroadcast(buff, buff, count, datatype, root, comm, stream);
 }
 
 meshcclResult_t meshcclReduceScatter(const void* sendbuff, void* recvbuff, size_t recvcount, meshcclDataType_t datatype,
                                      meshcclRedOp_t op, meshcclComm_t comm, meshcclStream_t stream) {
-  mci_request_call request = {.function = "meshcclReduceScatter", .coll = MCI_REDUCE_SCATTER, .in = sendbuff, .out = recvbuff, .count = recvcount, .type = datatype, .op = op};
+  mci_request_call request = {.function = "meshcclReduceScatter",
+                              .coll = MCI_REDUCE_SCATTER,
+                              .in = sendbuff,
+                              .out = recvbuff,
+                              .count = recvcount,
+                              .type = datatype,
+                              .op = op};
   return call(comm, &request, stream);
 }
 
 meshcclResult_t meshcclAllGather(const void* sendbuff, void* recvbuff, size_t sendcount, meshcclDataType_t datatype,
                                  meshcclComm_t comm, meshcclStream_t stream) {
-  mci_request_call request = {.function = "meshcclAllGather", .coll = MCI_ALL_GATHER, .in = sendbuff, .out = recvbuff, .count = sendcount, .type = datatype};
+  mci_request_call request = {.function = "meshcclAllGather",
+                              .coll = MCI_ALL_GATHER,
+                              .in = sendbuff,
+                              .out = recvbuff,
+                              .count = sendcount,
+                              .type = datatype};
   return call(comm, &request, stream);
 }
 
-meshcclResult_t meshcclAlltoAll(const void* sendbuff, void* recvbuff, size_t count, meshcclDataType_t datatype, meshcclComm_t comm,
-                                meshcclStream_t stream) {
-  mci_request_call request = {.function = "meshcclAlltoAll", .coll = MCI_ALL_TO_ALL, .in = sendbuff, .out = recvbuff, .count = count, .type = datatype};
+meshcclResult_t meshcclAlltoAll(const void* sendbuff, void* recvbuff, size_t count, meshcclDataType_t datatype,
+                                meshcclComm_t comm, meshcclStream_t stream) {
+  mci_request_call request = {.function = "meshcclAlltoAll",
+                              .coll = MCI_ALL_TO_ALL,
+                              .in = sendbuff,
+                              .out = recvbuff,
+                              .count = count,
+                              .type = datatype};
   return call(comm, &request, stream);
 }
 
 meshcclResult_t meshcclGather(const void* sendbuff, void* recvbuff, size_t count, meshcclDataType_t datatype, int root,
                               meshcclComm_t comm, meshcclStream_t stream) {
-  mci_request_call request = {.function = "meshcclGather", .coll = MCI_GATHER, .in = sendbuff, .out = recvbuff, .count = count, .type = datatype, .root = (uint32_t)root};
+  mci_request_call request = {.function = "meshcclGather",
+                              .coll = MCI_GATHER,
+                              .in = sendbuff,
+                              .out = recvbuff,
+                              .count = count,
+                              .type = datatype,
+                              .root = (uint32_t)root};
   return call(comm, &request, stream);
 }
 
 meshcclResult_t meshcclScatter(const void* sendbuff, void* recvbuff, size_t count, meshcclDataType_t datatype, int root,
                                meshcclComm_t comm, meshcclStream_t stream) {
-  mci_request_call request = {.function = "meshcclScatter", .coll = MCI_SCATTER, .in = sendbuff, .out = recvbuff, .count = count, .type = datatype, .root = (uint32_t)root};
+  mci_request_call request = {.function = "meshcclScatter",
+                              .coll = MCI_SCATTER,
+                              .in = sendbuff,
+                              .out = recvbuff,
+                              .count = count,
+                              .type = datatype,
+                              .root = (uint32_t)root};
   return call(comm, &request, stream);
 }
 
@@ -125,13 +178,25 @@ meshcclResult_t meshcclBarrier(meshcclComm_t comm, meshcclStream_t stream) {
   return call(comm, &request, stream);
 }
 
-meshcclResult_t meshcclSend(const void* sendbuff, size_t count, meshcclDataType_t datatype, int peer, meshcclComm_t comm,
-                            meshcclStream_t stream) {
-  mci_request_call request = {.function = "meshcclSend", .coll = MCI_SEND_RECV, .in = sendbuff, .count = count, .type = datatype, .root = (uint32_t)peer, .is_send = true};
+meshcclResult_t meshcclSend(const void* sendbuff, size_t count, meshcclDataType_t datatype, int peer,
+                            meshcclComm_t comm, meshcclStream_t stream) {
+  mci_request_call request = {.function = "meshcclSend",
+                              .coll = MCI_SEND_RECV,
+                              .in = sendbuff,
+                              .count = count,
+                              .type = datatype,
+                              .root = (uint32_t)peer,
+                              .is_send = true};
   return call(comm, &request, stream);
 }
 
-meshcclResult_t meshcclRecv(void* recvbuff, size_t count, meshcclDataType_t datatype, int peer, meshcclComm_t comm, meshcclStream_t stream) {
-  mci_request_call request = {.function = "meshcclRecv", .coll = MCI_SEND_RECV, .out = recvbuff, .count = count, .type = datatype, .root = (uint32_t)peer};
+meshcclResult_t meshcclRecv(void* recvbuff, size_t count, meshcclDataType_t datatype, int peer, meshcclComm_t comm,
+                            meshcclStream_t stream) {
+  mci_request_call request = {.function = "meshcclRecv",
+                              .coll = MCI_SEND_RECV,
+                              .out = recvbuff,
+                              .count = count,
+                              .type = datatype,
+                              .root = (uint32_t)peer};
   return call(comm, &request, stream);
 }

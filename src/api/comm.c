@@ -13,7 +13,8 @@ meshcclResult_t mci_comm_enter(meshcclComm_t comm, const char* function) {
     MCI_FAIL(meshcclInvalidUsage, "%s: the communicator was made before fork(); a child makes its own", function);
   switch (atomic_load(&comm->state)) {
     case MCI_COMM_STARTING:
-      MCI_FAIL(meshcclInvalidUsage, "%s: the communicator is still starting; poll meshcclCommGetAsyncError first", function);
+      MCI_FAIL(meshcclInvalidUsage, "%s: the communicator is still starting; poll meshcclCommGetAsyncError first",
+               function);
     case MCI_COMM_BROKEN:
       MCI_FAIL(comm->async_error, "%s", comm->async_text);
     default:
@@ -83,7 +84,8 @@ int mci_comm_progress(meshcclComm_t comm) {
   return moved;
 }
 
-/* ---- queries ------------------------------------------------------------------------------------------------------- */
+/* ---- queries -------------------------------------------------------------------------------------------------------
+ */
 
 const char* meshcclGetLastError(meshcclComm_t comm) {
   if (!comm || comm->magic != MCI_COMM_MAGIC) return mci_error_last();
@@ -113,7 +115,8 @@ static meshcclResult_t coordinates(meshcclComm_t comm, int rank, int* coords, in
     MCI_FAIL(meshcclInvalidArgument, "meshcclCommCoordinates: rank %d is outside 0..%u", rank, comm->nranks - 1);
   uint32_t at[MCI_MAX_DIMS], dims = MCI_MAX(1u, mci_topo_ndims(comm->topo));
   if (*ndims < (int)dims)
-    MCI_FAIL(meshcclInvalidArgument, "meshcclCommCoordinates: the topology has %u dimensions, coords holds %d", dims, *ndims);
+    MCI_FAIL(meshcclInvalidArgument, "meshcclCommCoordinates: the topology has %u dimensions, coords holds %d", dims,
+             *ndims);
   at[0] = (uint32_t)rank;
   if (mci_topo_ndims(comm->topo) > 0) mci_topo_coords(comm->topo, (uint32_t)rank, at);
   for (uint32_t d = 0; d < dims; d++) coords[d] = (int)at[d];
@@ -136,7 +139,9 @@ static meshcclResult_t neighbors(meshcclComm_t comm, int rank, int* peers, int* 
   _Static_assert(sizeof(int) == sizeof(uint32_t), "ranks are copied as they are");
   uint32_t found = mci_topo_neighbors(comm->topo, (uint32_t)rank, (uint32_t*)peers, cap);
   *n = (int)found;
-  if (found > cap) MCI_FAIL(meshcclInvalidArgument, "meshcclCommNeighbors: rank %d has %u neighbours, peers holds %u", rank, found, cap);
+  if (found > cap)
+    MCI_FAIL(meshcclInvalidArgument, "meshcclCommNeighbors: rank %d has %u neighbours, peers holds %u", rank, found,
+             cap);
   return meshcclSuccess;
 }
 
@@ -155,7 +160,8 @@ meshcclResult_t meshcclCommGetAsyncError(meshcclComm_t comm, meshcclResult_t* as
     *asyncError = meshcclInProgress;
     return meshcclSuccess;
   }
-  if (state != MCI_COMM_BROKEN && comm->fork_generation == mci_fork_generation() && pthread_mutex_trylock(&comm->lock) == 0) {
+  if (state != MCI_COMM_BROKEN && comm->fork_generation == mci_fork_generation() &&
+      pthread_mutex_trylock(&comm->lock) == 0) {
     mci_comm_progress(comm);
     pthread_mutex_unlock(&comm->lock);
   }
@@ -187,7 +193,8 @@ meshcclResult_t meshcclCommGetStats(meshcclComm_t comm, meshcclCommStats_t* stat
   return meshcclSuccess;
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------------------------- */
+/* ---- the end
+ * ----------------------------------------------------------------------------------------------------------- */
 
 /* Waits until everything issued on comm is done. */
 static void flush(meshcclComm_t comm) {
@@ -219,7 +226,8 @@ meshcclResult_t meshcclCommFinalize(meshcclComm_t comm) {
 
 meshcclResult_t meshcclCommDestroy(meshcclComm_t comm) {
   if (!comm) return meshcclSuccess;
-  if (comm->magic != MCI_COMM_MAGIC) MCI_FAIL(meshcclInvalidArgument, "meshcclCommDestroy: the communicator was destroyed before");
+  if (comm->magic != MCI_COMM_MAGIC)
+    MCI_FAIL(meshcclInvalidArgument, "meshcclCommDestroy: the communicator was destroyed before");
   if (comm->fork_generation != mci_fork_generation())
     MCI_FAIL(meshcclInvalidUsage, "meshcclCommDestroy: the communicator belongs to the parent process; leave it alone");
   if (comm->has_starter) {
@@ -234,7 +242,8 @@ meshcclResult_t meshcclCommDestroy(meshcclComm_t comm) {
 }
 
 meshcclResult_t meshcclCommAbort(meshcclComm_t comm) {
-  if (!comm || comm->magic != MCI_COMM_MAGIC) MCI_FAIL(meshcclInvalidArgument, "meshcclCommAbort: the communicator is NULL or was destroyed");
+  if (!comm || comm->magic != MCI_COMM_MAGIC)
+    MCI_FAIL(meshcclInvalidArgument, "meshcclCommAbort: the communicator is NULL or was destroyed");
   if (comm->fork_generation != mci_fork_generation())
     MCI_FAIL(meshcclInvalidUsage, "meshcclCommAbort: the communicator belongs to the parent process; leave it alone");
   if (comm->has_starter) {

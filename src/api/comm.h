@@ -1,5 +1,5 @@
-/* The communicator and what the api's files share. Locks: comm->lock guards the engine and everything of the communicator
- * that is not atomic; a stream's lock is taken inside it, never the other way round. */
+/* The communicator and what the api's files share. Locks: comm->lock guards the engine and everything of the
+ * communicator that is not atomic; a stream's lock is taken inside it, never the other way round. */
 #ifndef MCI_COMM_H
 #define MCI_COMM_H
 
@@ -22,8 +22,8 @@ typedef struct mci_plan {
   mci_coll coll;
   uint64_t bytes_class;
   uint32_t root;
-  uint64_t used;          /* clock of the cache */
-  uint64_t algorithm;     /* hash of its name */
+  uint64_t used;      /* clock of the cache */
+  uint64_t algorithm; /* hash of its name */
   mci_run* run;
 } mci_plan;
 
@@ -41,7 +41,7 @@ typedef struct mci_call {
   struct mci_item* item;        /* of the stream */
   struct mci_call* next;        /* of the item, the group or the free list */
   mci_coll coll;
-  uint32_t root;                /* or peer */
+  uint32_t root; /* or peer */
   bool is_send;
 } mci_call;
 
@@ -51,9 +51,9 @@ struct meshcclComm {
   uint32_t rank, nranks;
   char name[64];
   mci_id id;
-  atomic_int state;             /* mci_comm_state */
+  atomic_int state; /* mci_comm_state */
   atomic_int aborted;
-  atomic_int callers;           /* threads inside calls */
+  atomic_int callers; /* threads inside calls */
   pthread_mutex_t lock;
   mci_boot* boot;
   uint32_t attention_seen;
@@ -69,11 +69,11 @@ struct meshcclComm {
   uint32_t nuser_ops, cap_user_ops;
   uint64_t splits;
   mci_call* free_calls;
-  atomic_int async_pending;     /* operations on streams that are not finished */
+  atomic_int async_pending; /* operations on streams that are not finished */
   meshcclResult_t async_error;
   char async_text[1024];
   _Atomic uint64_t caller_ns, wait_ns;
-  pthread_t starter;            /* non-blocking init */
+  pthread_t starter; /* non-blocking init */
   bool has_starter;
   struct mci_start* start;
   struct meshcclComm *next, *prev; /* list of the process */
@@ -91,7 +91,7 @@ void mci_comm_set_error(meshcclComm_t comm, meshcclResult_t result, const char* 
 typedef struct mci_start {
   mci_id id;
   uint32_t rank, nranks;
-  mci_topo* topo;       /* given by split; else NULL */
+  mci_topo* topo; /* given by split; else NULL */
   meshcclConfig_t config;
   char *topology, *device; /* own copies of the config's texts */
   int* rank_map;
@@ -115,7 +115,7 @@ typedef struct {
   uint64_t count;
   meshcclDataType_t type;
   meshcclRedOp_t op;
-  uint32_t root;  /* or the peer of a send or receive */
+  uint32_t root; /* or the peer of a send or receive */
   bool is_send;
 } mci_request_call;
 meshcclResult_t mci_issue(meshcclComm_t comm, const mci_request_call* request, meshcclStream_t stream);
@@ -134,8 +134,8 @@ typedef enum { MCI_ITEM_CALLS, MCI_ITEM_RECORD, MCI_ITEM_WAIT, MCI_ITEM_HOST } m
 typedef struct mci_item {
   mci_item_kind kind;
   bool started;
-  atomic_uint remaining;          /* MCI_ITEM_CALLS: not finished */
-  mci_call *calls, *last;         /* owned: freed when the item has gone by */
+  atomic_uint remaining;  /* MCI_ITEM_CALLS: not finished */
+  mci_call *calls, *last; /* owned: freed when the item has gone by */
   struct meshcclEvent* event;
   uint64_t ticket;
   void (*function)(void*);
@@ -167,7 +167,8 @@ typedef struct {
   uint32_t idle;
 } mci_waiter;
 void mci_wait_begin(mci_waiter* waiter);
-/* Called after a round without progress: spins, then yields, then sleeps. comm (may be NULL) is locked by the caller. */
+/* Called after a round without progress: spins, then yields, then sleeps. comm (may be NULL) is locked by the caller.
+ */
 void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm);
 static inline void mci_wait_moved(mci_waiter* waiter) { waiter->idle = 0; }
 /* Waits until the call is done; comm is locked. */
@@ -177,8 +178,8 @@ struct meshcclStream {
   uint64_t magic;
   pthread_mutex_t lock;
   mci_item *head, *tail;
-  bool advancing;       /* a thread runs a host function outside the lock */
-  atomic_int users;     /* threads that still touch it after its last item */
+  bool advancing;   /* a thread runs a host function outside the lock */
+  atomic_int users; /* threads that still touch it after its last item */
   meshcclResult_t error;
   char error_text[512];
   struct meshcclStream *next, *prev;

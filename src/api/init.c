@@ -34,7 +34,8 @@ meshcclResult_t mci_config_check(const meshcclConfig_t* given, meshcclConfig_t* 
   return meshcclSuccess;
 }
 
-/* ---- topology ------------------------------------------------------------------------------------------------------ */
+/* ---- topology ------------------------------------------------------------------------------------------------------
+ */
 
 static meshcclResult_t apply_map(mci_topo* topo, const int* map, uint32_t n) {
   uint32_t* nodes = mci_alloc(n * sizeof *nodes);
@@ -56,9 +57,10 @@ static meshcclResult_t apply_map_text(mci_topo* topo, const char* text, uint32_t
     if (end == p || (*end && *end != ',')) break;
     p = end + (*end == ',');
   }
-  meshcclResult_t result = n == nranks && !*p ? apply_map(topo, map, n)
-                                              : mci_fail(meshcclInvalidArgument,
-                                                         "MESHCCL_RANK_MAP=%s is not a comma list of %u node numbers", text, nranks);
+  meshcclResult_t result = n == nranks && !*p
+                               ? apply_map(topo, map, n)
+                               : mci_fail(meshcclInvalidArgument,
+                                          "MESHCCL_RANK_MAP=%s is not a comma list of %u node numbers", text, nranks);
   mci_free(map);
   return result;
 }
@@ -74,7 +76,8 @@ static meshcclResult_t make_topology(mci_start* start, mci_topo** out) {
   MCI_TRY(spec ? mci_topo_parse(spec, &topo) : mci_topo_full(start->nranks, &topo));
   meshcclResult_t result = meshcclSuccess;
   if (mci_topo_nranks(topo) != start->nranks)
-    result = mci_fail(meshcclInvalidArgument, "topology %s has %u nodes, but the communicator has %u ranks; they must be equal", spec,
+    result = mci_fail(meshcclInvalidArgument,
+                      "topology %s has %u nodes, but the communicator has %u ranks; they must be equal", spec,
                       mci_topo_nranks(topo), start->nranks);
   const char* map_text = mci_param_text(MCI_P_RANK_MAP);
   if (result == meshcclSuccess && start->rank_map) {
@@ -90,7 +93,8 @@ static meshcclResult_t make_topology(mci_start* start, mci_topo** out) {
   return result;
 }
 
-/* ---- one communicator -------------------------------------------------------------------------------------------------- */
+/* ---- one communicator
+ * -------------------------------------------------------------------------------------------------- */
 
 static meshcclResult_t introduce(void* self, uint32_t peer, const void* blob, size_t bytes) {
   meshcclComm_t comm = self;
@@ -147,7 +151,8 @@ static uint64_t seconds_or(double seconds, mci_param_id id) {
 static meshcclResult_t bring_up(meshcclComm_t comm, mci_start* start) {
   MCI_TRY(mci_params_check());
   const meshcclConfig_t* config = &start->config;
-  comm->threadless = config->progressThread == 0 || (config->progressThread < 0 && !mci_param_int(MCI_P_PROGRESS_THREAD));
+  comm->threadless =
+      config->progressThread == 0 || (config->progressThread < 0 && !mci_param_int(MCI_P_PROGRESS_THREAD));
   comm->init_timeout_ns = seconds_or(config->initTimeout, MCI_P_INIT_TIMEOUT);
   comm->op_timeout_ns = seconds_or(config->opTimeout, MCI_P_OP_TIMEOUT);
   MCI_TRY(mci_device_find(start->device, &comm->device));
@@ -271,9 +276,11 @@ void mci_comm_free(meshcclComm_t comm) {
   mci_free(comm);
 }
 
-/* ---- public ------------------------------------------------------------------------------------------------------------- */
+/* ---- public
+ * ------------------------------------------------------------------------------------------------------------- */
 
-static meshcclResult_t init_rank(meshcclComm_t* comm, int nranks, const mci_id* id, int rank, const meshcclConfig_t* config) {
+static meshcclResult_t init_rank(meshcclComm_t* comm, int nranks, const mci_id* id, int rank,
+                                 const meshcclConfig_t* config) {
   if (!comm) MCI_FAIL(meshcclInvalidArgument, "meshcclCommInitRank: comm is NULL");
   if (nranks < 1) MCI_FAIL(meshcclInvalidArgument, "meshcclCommInitRank: nranks is %d, at least 1 is needed", nranks);
   if (rank < 0 || rank >= nranks)
@@ -286,7 +293,8 @@ static meshcclResult_t init_rank(meshcclComm_t* comm, int nranks, const mci_id* 
   return mci_comm_start(&start, blocking, comm);
 }
 
-meshcclResult_t meshcclCommInitRankConfig(meshcclComm_t* comm, int nranks, meshcclUniqueId id, int rank, meshcclConfig_t* config) {
+meshcclResult_t meshcclCommInitRankConfig(meshcclComm_t* comm, int nranks, meshcclUniqueId id, int rank,
+                                          meshcclConfig_t* config) {
   mci_id inner;
   memcpy(&inner, &id, sizeof inner);
   return init_rank(comm, nranks, &inner, rank, config);
@@ -303,9 +311,12 @@ meshcclResult_t meshcclCommInitEnv(meshcclComm_t* comm, meshcclConfig_t* config)
 }
 
 meshcclResult_t meshcclCommInitAll(meshcclComm_t* comms, int ndev, const int* devlist) {
-  if (!comms || ndev < 1) MCI_FAIL(meshcclInvalidArgument, "meshcclCommInitAll: comms is NULL or ndev is %d (at least 1)", ndev);
+  if (!comms || ndev < 1)
+    MCI_FAIL(meshcclInvalidArgument, "meshcclCommInitAll: comms is NULL or ndev is %d (at least 1)", ndev);
   for (int i = 0; devlist && i < ndev; i++)
-    if (devlist[i] != i) MCI_FAIL(meshcclInvalidArgument, "meshcclCommInitAll: devlist[%d] is %d; only 0..%d in order is supported", i, devlist[i], ndev - 1);
+    if (devlist[i] != i)
+      MCI_FAIL(meshcclInvalidArgument, "meshcclCommInitAll: devlist[%d] is %d; only 0..%d in order is supported", i,
+               devlist[i], ndev - 1);
   meshcclUniqueId id;
   MCI_TRY(meshcclGetUniqueId(&id));
   MCI_TRY(meshcclGroupStart());

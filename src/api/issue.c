@@ -14,8 +14,10 @@ static void describe(const mci_op* op, char* out, size_t size) {
              mci_type_name(op->type), call->is_send ? "to" : "from", call->root);
     return;
   }
-  int n = snprintf(out, size, "%s of %llu %s", mci_coll_name(call->coll), (unsigned long long)op->count, mci_type_name(op->type));
-  if (mci_coll_reduces(call->coll)) n += snprintf(out + n, size - (size_t)n, " %s", op->scaled ? "premulsum" : mci_op_name(op->op));
+  int n = snprintf(out, size, "%s of %llu %s", mci_coll_name(call->coll), (unsigned long long)op->count,
+                   mci_type_name(op->type));
+  if (mci_coll_reduces(call->coll))
+    n += snprintf(out + n, size - (size_t)n, " %s", op->scaled ? "premulsum" : mci_op_name(op->op));
   if (mci_coll_rooted(call->coll)) n += snprintf(out + n, size - (size_t)n, " root %u", call->root);
   snprintf(out + n, size - (size_t)n, " (%s)", mci_run_program(op->run)->algorithm);
 }
@@ -40,7 +42,10 @@ void mci_call_give(mci_call* call) {
 static uint32_t fingerprint(const mci_call* call, uint64_t algorithm) {
   const mci_op* op = &call->op;
   bool reduces = mci_coll_reduces(call->coll), rooted = mci_coll_rooted(call->coll);
-  uint64_t fields[4] = {(uint64_t)call->coll << 32 | (uint64_t)op->type << 16 | (uint64_t)(!reduces ? 0 : op->scaled ? PRE_MUL_SUM : op->op),
+  uint64_t fields[4] = {(uint64_t)call->coll << 32 | (uint64_t)op->type << 16 |
+                            (uint64_t)(!reduces     ? 0
+                                       : op->scaled ? PRE_MUL_SUM
+                                                    : op->op),
                         rooted ? call->root : 0, op->count, algorithm};
   return (uint32_t)mci_hash64(fields, sizeof fields);
 }
@@ -52,7 +57,8 @@ static meshcclResult_t apply_operator(meshcclComm_t comm, const mci_request_call
   uint32_t index = (uint32_t)request->op - meshcclNumOps;
   const mci_user_op* user = index < comm->nuser_ops ? &comm->user_ops[index] : NULL;
   if (!user || !user->live)
-    MCI_FAIL(meshcclInvalidArgument, "%s: operator %d is neither built in nor one that this communicator made", request->function, request->op);
+    MCI_FAIL(meshcclInvalidArgument, "%s: operator %d is neither built in nor one that this communicator made",
+             request->function, request->op);
   if (user->type != request->type)
     MCI_FAIL(meshcclInvalidArgument, "%s: the operator was made for %s, the call is for %s", request->function,
              mci_type_name(user->type), mci_type_name(request->type));

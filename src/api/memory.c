@@ -18,7 +18,8 @@ meshcclResult_t meshcclMemFree(void* ptr) { return ptr ? mci_shared_free(ptr) : 
 meshcclResult_t meshcclCommRegister(meshcclComm_t comm, void* buffer, size_t size, void** handle) {
   MCI_TRY(mci_comm_enter(comm, "meshcclCommRegister"));
   mci_comm_leave(comm);
-  if (!buffer || !size || !handle) MCI_FAIL(meshcclInvalidArgument, "meshcclCommRegister: buffer or handle is NULL, or size is 0");
+  if (!buffer || !size || !handle)
+    MCI_FAIL(meshcclInvalidArgument, "meshcclCommRegister: buffer or handle is NULL, or size is 0");
   *handle = buffer;
   return meshcclSuccess;
 }
@@ -30,7 +31,8 @@ meshcclResult_t meshcclCommDeregister(meshcclComm_t comm, void* handle) {
   return meshcclSuccess;
 }
 
-static meshcclResult_t create_op(meshcclComm_t comm, const void* scalar, meshcclDataType_t datatype, meshcclRedOp_t* op) {
+static meshcclResult_t create_op(meshcclComm_t comm, const void* scalar, meshcclDataType_t datatype,
+                                 meshcclRedOp_t* op) {
   uint32_t index = 0;
   while (index < comm->nuser_ops && comm->user_ops[index].live) index++;
   MCI_TRY(mci_grow(&comm->user_ops, sizeof *comm->user_ops, &comm->cap_user_ops, (size_t)index + 1));
@@ -47,9 +49,11 @@ meshcclResult_t meshcclRedOpCreatePreMulSum(meshcclRedOp_t* op, void* scalar, me
   MCI_TRY(mci_comm_enter(comm, "meshcclRedOpCreatePreMulSum"));
   meshcclResult_t result;
   if (!op || !scalar || datatype < 0 || datatype >= meshcclNumTypes) {
-    result = mci_fail(meshcclInvalidArgument, "meshcclRedOpCreatePreMulSum: op or scalar is NULL, or datatype %d is unknown", (int)datatype);
+    result = mci_fail(meshcclInvalidArgument,
+                      "meshcclRedOpCreatePreMulSum: op or scalar is NULL, or datatype %d is unknown", (int)datatype);
   } else if (residence != meshcclScalarHostImmediate && strcmp(comm->device->name, "host") != 0) {
-    result = mci_fail(meshcclNotSupported, "meshcclRedOpCreatePreMulSum: only host scalars are supported (meshcclScalarHostImmediate)");
+    result = mci_fail(meshcclNotSupported,
+                      "meshcclRedOpCreatePreMulSum: only host scalars are supported (meshcclScalarHostImmediate)");
   } else {
     pthread_mutex_lock(&comm->lock);
     result = create_op(comm, scalar, datatype, op);
@@ -67,6 +71,7 @@ meshcclResult_t meshcclRedOpDestroy(meshcclRedOp_t op, meshcclComm_t comm) {
   if (known) comm->user_ops[index].live = false;
   pthread_mutex_unlock(&comm->lock);
   mci_comm_leave(comm);
-  if (!known) MCI_FAIL(meshcclInvalidArgument, "meshcclRedOpDestroy: operator %d was not made by this communicator", (int)op);
+  if (!known)
+    MCI_FAIL(meshcclInvalidArgument, "meshcclRedOpDestroy: operator %d was not made by this communicator", (int)op);
   return meshcclSuccess;
 }

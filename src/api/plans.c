@@ -1,5 +1,5 @@
-/* Plans: one program per size class, made by the planner (or read from a file) on first use, proved when asked for, kept
- * in a bounded cache. A new count of a known class neither plans nor allocates. */
+/* Plans: one program per size class, made by the planner (or read from a file) on first use, proved when asked for,
+ * kept in a bounded cache. A new count of a known class neither plans nor allocates. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,7 +8,8 @@
 
 #define POINT_TO_POINT_CHANNEL (MCI_MAX_CHANNELS - 1)
 
-/* ---- schedules from files -------------------------------------------------------------------------------------------- */
+/* ---- schedules from files
+ * -------------------------------------------------------------------------------------------- */
 
 /* The file that MESHCCL_SCHEDULE names for this collective, or NULL. */
 static const char* schedule_file(mci_coll coll, char* name, size_t size) {
@@ -49,7 +50,8 @@ static meshcclResult_t verify(const mci_schedule* schedule) {
   return mci_schedule_verify(schedule, &options, &report);
 }
 
-static meshcclResult_t load_schedule(meshcclComm_t comm, mci_coll coll, uint32_t root, const char* name, mci_program** out) {
+static meshcclResult_t load_schedule(meshcclComm_t comm, mci_coll coll, uint32_t root, const char* name,
+                                     mci_program** out) {
   mci_str text = {0};
   mci_schedule* schedule = NULL;
   meshcclResult_t result;
@@ -57,8 +59,10 @@ static meshcclResult_t load_schedule(meshcclComm_t comm, mci_coll coll, uint32_t
   MCI_TRY_OR(mci_schedule_parse(text.text ? text.text : "", text.length, name, &schedule), done);
   const mci_program* first = schedule->programs[0];
   if (first->coll != coll || schedule->nranks != comm->nranks || (mci_coll_rooted(coll) && first->root != root)) {
-    result = mci_fail(meshcclInvalidUsage, "%s is a schedule of %s for %u ranks and root %u; this call is %s on %u ranks with root %u", name,
-                      mci_coll_name(first->coll), schedule->nranks, first->root, mci_coll_name(coll), comm->nranks, root);
+    result =
+        mci_fail(meshcclInvalidUsage,
+                 "%s is a schedule of %s for %u ranks and root %u; this call is %s on %u ranks with root %u", name,
+                 mci_coll_name(first->coll), schedule->nranks, first->root, mci_coll_name(coll), comm->nranks, root);
     goto done;
   }
   MCI_TRY_OR(verify(schedule), done);
@@ -70,7 +74,8 @@ done:
   return result;
 }
 
-/* ---- planning ------------------------------------------------------------------------------------------------------------ */
+/* ---- planning
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static bool proof_wanted(const meshcclComm_t comm) {
 #ifdef NDEBUG
@@ -99,11 +104,13 @@ static meshcclResult_t plan(meshcclComm_t comm, mci_coll coll, uint64_t bytes, u
   MCI_TRY(mci_plan_choose(comm->topo, &request, forced[0] ? forced : NULL, &choice));
   MCI_TRY(prove(comm, &request, &choice));
   MCI_INFO("%s: %s of about %llu bytes runs %s: %llu steps, predicted %.2f us", comm->name, mci_coll_name(coll),
-           (unsigned long long)bytes, choice.family->name, (unsigned long long)choice.cost.steps, (double)choice.cost.cost_ps / 1e6);
+           (unsigned long long)bytes, choice.family->name, (unsigned long long)choice.cost.steps,
+           (double)choice.cost.cost_ps / 1e6);
   return mci_plan_build(comm->topo, &request, &choice, comm->rank, out);
 }
 
-/* ---- cache -------------------------------------------------------------------------------------------------------------- */
+/* ---- cache
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static mci_plan* find(meshcclComm_t comm, mci_coll coll, uint64_t bytes_class, uint32_t root) {
   for (uint32_t i = 0; i < comm->nplans; i++) {
@@ -153,7 +160,8 @@ static meshcclResult_t keep(meshcclComm_t comm, mci_program* program, mci_plan k
   return meshcclSuccess;
 }
 
-meshcclResult_t mci_plan_get(meshcclComm_t comm, mci_coll coll, uint64_t count, uint32_t type_size, uint32_t root, mci_plan** out) {
+meshcclResult_t mci_plan_get(meshcclComm_t comm, mci_coll coll, uint64_t count, uint32_t type_size, uint32_t root,
+                             mci_plan** out) {
   uint64_t bytes = count * type_size * (mci_coll_block_major(coll) ? comm->nranks : 1);
   uint64_t bytes_class = mci_plan_class(bytes);
   *out = find(comm, coll, bytes_class, root);

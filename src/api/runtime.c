@@ -1,11 +1,11 @@
 /* What the communicators and streams of one process share: the lists that waiters drive, and the thread that carries
  * work nobody waits for. The thread sleeps on a condition while there is none, and ends with the last communicator. */
-#include "api/comm.h"
+#include "api/runtime.h"
 
 #include <poll.h>
 #include <time.h>
 
-#include "api/runtime.h"
+#include "api/comm.h"
 #include "base/globals.h"
 
 static struct mci_runtime* runtime(void) { return &mci_runtime; }
@@ -59,7 +59,8 @@ int mci_runtime_progress(void) {
   return moved;
 }
 
-/* ---- the thread -------------------------------------------------------------------------------------------------------- */
+/* ---- the thread
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* Work on streams that this thread is to carry. */
 static bool has_work(const struct mci_runtime* rt) {

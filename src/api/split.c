@@ -51,7 +51,8 @@ static meshcclResult_t start_child(meshcclComm_t comm, const member* members, ui
   return mci_comm_start(&start, true, newcomm);
 }
 
-static meshcclResult_t split(meshcclComm_t comm, int color, int key, meshcclComm_t* newcomm, const meshcclConfig_t* given) {
+static meshcclResult_t split(meshcclComm_t comm, int color, int key, meshcclComm_t* newcomm,
+                             const meshcclConfig_t* given) {
   meshcclConfig_t config;
   if (!newcomm) MCI_FAIL(meshcclInvalidArgument, "meshcclCommSplit: newcomm is NULL");
   MCI_TRY(mci_config_check(given, &config));
@@ -70,7 +71,8 @@ static meshcclResult_t split(meshcclComm_t comm, int color, int key, meshcclComm
   return result;
 }
 
-meshcclResult_t meshcclCommSplit(meshcclComm_t comm, int color, int key, meshcclComm_t* newcomm, meshcclConfig_t* config) {
+meshcclResult_t meshcclCommSplit(meshcclComm_t comm, int color, int key, meshcclComm_t* newcomm,
+                                 meshcclConfig_t* config) {
   MCI_TRY(mci_comm_enter(comm, "meshcclCommSplit"));
   meshcclResult_t result = split(comm, color, key, newcomm, config);
   mci_comm_leave(comm);
@@ -81,12 +83,14 @@ meshcclResult_t meshcclCommSplit(meshcclComm_t comm, int color, int key, meshccl
 static meshcclResult_t parse_axes(meshcclComm_t comm, const char* axes, bool chosen[MCI_MAX_DIMS]) {
   static const char letters[] = "xyzw";
   uint32_t ndims = mci_topo_ndims(comm->topo);
-  if (!axes || !*axes) MCI_FAIL(meshcclInvalidArgument, "meshcclCommSplitAxes: axes is empty; write \"x\", \"y\", \"xy\", ...");
+  if (!axes || !*axes)
+    MCI_FAIL(meshcclInvalidArgument, "meshcclCommSplitAxes: axes is empty; write \"x\", \"y\", \"xy\", ...");
   for (const char* p = axes; *p; p++) {
     const char* letter = strchr(letters, *p);
     if (!letter || (uint32_t)(letter - letters) >= ndims)
-      MCI_FAIL(meshcclInvalidArgument, "meshcclCommSplitAxes: axis \"%c\" does not exist; the topology has %u dimensions (%.*s)", *p,
-               ndims, (int)ndims, letters);
+      MCI_FAIL(meshcclInvalidArgument,
+               "meshcclCommSplitAxes: axis \"%c\" does not exist; the topology has %u dimensions (%.*s)", *p, ndims,
+               (int)ndims, letters);
     chosen[ndims - 1 - (uint32_t)(letter - letters)] = true;
   }
   return meshcclSuccess;

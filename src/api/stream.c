@@ -1,8 +1,8 @@
 /* Host streams and events: queues of items that go by in order. An operation is in its engine's queue from the call on;
  * the stream only tells when it may start. Locks: a stream's lock is innermost; nothing is called under it. */
-#include "api/comm.h"
-
 #include <stdio.h>
+
+#include "api/comm.h"
 
 #define STREAM_MAGIC 0x6d65736873747231ull
 #define EVENT_MAGIC 0x6d65736865766e74ull
@@ -40,7 +40,8 @@ static void item_free(mci_item* item) {
   mci_free(item);
 }
 
-/* ---- the queue ------------------------------------------------------------------------------------------------------- */
+/* ---- the queue
+ * ------------------------------------------------------------------------------------------------------- */
 
 static void start_calls(mci_item* item) {
   for (mci_call* call = item->calls; call; call = call->next)
@@ -139,7 +140,8 @@ static meshcclResult_t need_event(meshcclEvent_t event, const char* function) {
   MCI_FAIL(meshcclInvalidArgument, "%s: the event is NULL or was destroyed", function);
 }
 
-/* ---- streams ----------------------------------------------------------------------------------------------------------- */
+/* ---- streams
+ * ----------------------------------------------------------------------------------------------------------- */
 
 meshcclResult_t meshcclStreamCreate(meshcclStream_t* stream) {
   if (!stream) MCI_FAIL(meshcclInvalidArgument, "meshcclStreamCreate: stream is NULL");
@@ -196,7 +198,8 @@ meshcclResult_t meshcclStreamSynchronize(meshcclStream_t stream) {
   return stream_result(stream);
 }
 
-static meshcclResult_t enqueue_event(meshcclStream_t stream, mci_item_kind kind, meshcclEvent_t event, uint64_t ticket) {
+static meshcclResult_t enqueue_event(meshcclStream_t stream, mci_item_kind kind, meshcclEvent_t event,
+                                     uint64_t ticket) {
   mci_item* item = mci_item_create(kind);
   if (!item) return mci_oom(sizeof *item);
   item->event = event;
@@ -223,7 +226,8 @@ meshcclResult_t meshcclLaunchHostFunc(meshcclStream_t stream, void (*fn)(void*),
   return meshcclSuccess;
 }
 
-/* ---- events ---------------------------------------------------------------------------------------------------------------- */
+/* ---- events
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 meshcclResult_t meshcclEventCreate(meshcclEvent_t* event) {
   if (!event) MCI_FAIL(meshcclInvalidArgument, "meshcclEventCreate: event is NULL");

@@ -1,10 +1,10 @@
 /* How a caller waits: it drives progress itself, spins as long as that pays, then gives the processor away, then sleeps
  * until a transport or the control tree has something. Ranks may outnumber cores. */
 #define _GNU_SOURCE
-#include "api/comm.h"
-
 #include <poll.h>
 #include <sched.h>
+
+#include "api/comm.h"
 
 #define YIELDS_BEFORE_SLEEP 4000
 #define MAX_HANDLES 16

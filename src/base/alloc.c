@@ -32,7 +32,9 @@ char* mci_strdup(const char* text) {
   return copy;
 }
 
-meshcclResult_t mci_oom(size_t bytes) { MCI_FAIL(meshcclSystemError, "out of memory: %zu bytes could not be had", bytes); }
+meshcclResult_t mci_oom(size_t bytes) {
+  MCI_FAIL(meshcclSystemError, "out of memory: %zu bytes could not be had", bytes);
+}
 
 meshcclResult_t mci_grow(void* array_ptr, size_t size, uint32_t* cap, size_t need) {
   if (need <= *cap) return meshcclSuccess;

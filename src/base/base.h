@@ -22,15 +22,15 @@
  * MCI_TRY. The message is kept for the thread and logged at level "info": the caller decides whether it is shown. */
 meshcclResult_t mci_fail(meshcclResult_t result, const char* format, ...) MCI_PRINTF(2, 3);
 #define MCI_FAIL(result, ...) return mci_fail(result, __VA_ARGS__)
-#define MCI_TRY(expression)                                            \
-  do {                                                                 \
-    meshcclResult_t mci_try_result_ = (expression);                    \
+#define MCI_TRY(expression)                                                      \
+  do {                                                                           \
+    meshcclResult_t mci_try_result_ = (expression);                              \
     if (MCI_UNLIKELY(mci_try_result_ != meshcclSuccess)) return mci_try_result_; \
   } while (0)
-#define MCI_TRY_OR(expression, label)                                  \
-  do {                                                                 \
-    result = (expression);                                             \
-    if (MCI_UNLIKELY(result != meshcclSuccess)) goto label;            \
+#define MCI_TRY_OR(expression, label)                       \
+  do {                                                      \
+    result = (expression);                                  \
+    if (MCI_UNLIKELY(result != meshcclSuccess)) goto label; \
   } while (0)
 const char* mci_error_last(void);        /* the thread's last message, "" at first */
 void mci_error_set(const char* message); /* replaces it without logging (to carry a message to another thread) */
@@ -49,18 +49,18 @@ typedef enum { MCI_LOG_NONE, MCI_LOG_ERROR, MCI_LOG_WARN, MCI_LOG_INFO, MCI_LOG_
 bool mci_log_on(mci_log_level level);
 void mci_log_write(mci_log_level level, const char* format, ...) MCI_PRINTF(2, 3);
 #define MCI_WARN(...) mci_log_write(MCI_LOG_WARN, __VA_ARGS__)
-#define MCI_INFO(...)                                                    \
-  do {                                                                   \
+#define MCI_INFO(...)                                                       \
+  do {                                                                      \
     if (mci_log_on(MCI_LOG_INFO)) mci_log_write(MCI_LOG_INFO, __VA_ARGS__); \
   } while (0)
-#define MCI_TRACE(...)                                                     \
-  do {                                                                     \
+#define MCI_TRACE(...)                                                        \
+  do {                                                                        \
     if (mci_log_on(MCI_LOG_TRACE)) mci_log_write(MCI_LOG_TRACE, __VA_ARGS__); \
   } while (0)
 
 /* ---- allocation (alloc.c) ---- all through here, so that a test can make the n-th call fail. Zeroed. */
 void* mci_alloc(size_t bytes);
-void* mci_realloc(void* old, size_t bytes);        /* the growth is not zeroed */
+void* mci_realloc(void* old, size_t bytes);          /* the growth is not zeroed */
 void* mci_alloc_aligned(size_t align, size_t bytes); /* zeroed */
 void mci_free(void* ptr);
 char* mci_strdup(const char* text);
@@ -97,7 +97,14 @@ uint64_t mci_hash64_mix(uint64_t a, uint64_t b);
 
 /* ---- parameters (params.c) ---- every MESHCCL_* variable is one row of base/params.def; docs/environment.md is
  * generated from it. Read once, at first use; a bad value is an error that names variable, value and allowed range. */
-typedef enum { MCI_PARAM_INT, MCI_PARAM_SIZE, MCI_PARAM_SECONDS, MCI_PARAM_BOOL, MCI_PARAM_STRING, MCI_PARAM_ENUM } mci_param_type;
+typedef enum {
+  MCI_PARAM_INT,
+  MCI_PARAM_SIZE,
+  MCI_PARAM_SECONDS,
+  MCI_PARAM_BOOL,
+  MCI_PARAM_STRING,
+  MCI_PARAM_ENUM
+} mci_param_type;
 typedef enum {
 #define MCI_PARAM(id, ...) MCI_P_##id,
 #include "base/params.def"
@@ -116,10 +123,10 @@ typedef struct {
 extern const mci_param_row mci_param_rows[MCI_NUM_PARAMS];
 /* Checks all of them and warns of unknown MESHCCL_* names with the nearest known one. Called by init and the tools. */
 meshcclResult_t mci_params_check(void);
-int64_t mci_param_int(mci_param_id id);        /* INT, SIZE, BOOL; ENUM gives the index */
+int64_t mci_param_int(mci_param_id id); /* INT, SIZE, BOOL; ENUM gives the index */
 double mci_param_seconds(mci_param_id id);
-const char* mci_param_text(mci_param_id id);   /* NULL when unset and without default */
-bool mci_param_is_set(mci_param_id id);        /* from the environment */
+const char* mci_param_text(mci_param_id id); /* NULL when unset and without default */
+bool mci_param_is_set(mci_param_id id);      /* from the environment */
 /* One line "NAME=value\n" per shared parameter: what ranks compare at init. */
 void mci_params_shared_text(mci_str* out);
 /* The only getenv of the library: other launchers' variables. NULL when unset or empty. */

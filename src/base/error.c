@@ -24,8 +24,9 @@ void mci_error_set(const char* message) { snprintf(last_message, sizeof last_mes
 
 const char* mci_result_text(meshcclResult_t result) {
   static const char* const texts[meshcclNumResults] = {
-      "no error",          "unhandled device error", "system error", "internal error", "invalid argument", "invalid usage",
-      "remote error",      "in progress",            "timeout",      "not supported",  "busy"};
+      "no error",         "unhandled device error", "system error", "internal error",
+      "invalid argument", "invalid usage",          "remote error", "in progress",
+      "timeout",          "not supported",          "busy"};
   return result >= 0 && result < meshcclNumResults ? texts[result] : "unknown result code";
 }
 

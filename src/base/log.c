@@ -12,7 +12,8 @@ static void expand_file_name(const char* pattern, char* out, size_t size) {
     if (p[0] == '%' && (p[1] == 'p' || p[1] == 'h')) {
       char host[64] = "";
       if (p[1] == 'h') gethostname(host, sizeof host - 1);
-      int k = p[1] == 'p' ? snprintf(out + n, size - n, "%ld", (long)getpid()) : snprintf(out + n, size - n, "%s", host);
+      int k =
+          p[1] == 'p' ? snprintf(out + n, size - n, "%ld", (long)getpid()) : snprintf(out + n, size - n, "%s", host);
       n = MCI_MIN(n + (size_t)k, size - 1);
       p++;
     } else {

@@ -11,7 +11,8 @@ extern char** environ;
 #define PREFIX "MESHCCL_"
 
 const mci_param_row mci_param_rows[MCI_NUM_PARAMS] = {
-#define MCI_PARAM(id, type, fallback, low, high, values, shared, help) [MCI_P_##id] = {#id, type, fallback, low, high, values, shared, help},
+#define MCI_PARAM(id, type, fallback, low, high, values, shared, help) \
+  [MCI_P_##id] = {#id, type, fallback, low, high, values, shared, help},
 #include "base/params.def"
 #undef MCI_PARAM
 };
@@ -131,7 +132,8 @@ void mci_params_reload(void) {
 
 /* Variables that the launcher hands to its ranks; known, but no parameters. */
 static bool is_launcher_name(const char* name) {
-  static const char* const names[] = {"RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE", "ID", "SECRET", "SECRET_FILE", "AUTH"};
+  static const char* const names[] = {"RANK", "SIZE",   "LOCAL_RANK",  "LOCAL_SIZE",
+                                      "ID",   "SECRET", "SECRET_FILE", "AUTH"};
   for (size_t i = 0; i < MCI_COUNT(names); i++)
     if (strcmp(name, names[i]) == 0) return true;
   return false;

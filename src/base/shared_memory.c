@@ -79,7 +79,8 @@ meshcclResult_t mci_shared_free(void* base) {
     }
   }
   pthread_mutex_unlock(&mci_globals.lock);
-  if (!region.base) MCI_FAIL(meshcclInvalidArgument, "%p was not returned by meshcclMemAlloc, or was freed before", base);
+  if (!region.base)
+    MCI_FAIL(meshcclInvalidArgument, "%p was not returned by meshcclMemAlloc, or was freed before", base);
   atomic_fetch_add(&mci_globals.region_frees, 1);
   munmap(region.base, region.bytes);
   close(region.fd);

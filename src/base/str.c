@@ -80,8 +80,8 @@ meshcclResult_t mci_parse_size(const char* text, const char* what, uint64_t* out
   if (*end == 'B' || *end == 'b') end++;
   double bytes = value * (double)(1ull << (10 * power));
   if (end == text || *end || !isdigit((unsigned char)text[0]) || !(bytes >= 0 && bytes < 9e18))
-    MCI_FAIL(meshcclInvalidArgument, "%s: \"%s\" is not a size; write a number of bytes such as 4096, 64K, 1.5M or 2G", what,
-             text);
+    MCI_FAIL(meshcclInvalidArgument, "%s: \"%s\" is not a size; write a number of bytes such as 4096, 64K, 1.5M or 2G",
+             what, text);
   *out = (uint64_t)bytes;
   return meshcclSuccess;
 }

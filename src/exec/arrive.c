@@ -18,7 +18,9 @@ static const char* parameter(void* self, const char* name) {
   (void)self;
   for (int id = 0; id < MCI_NUM_PARAMS; id++)
     if (strcmp(mci_param_rows[id].name, name) == 0) return mci_param_text((mci_param_id)id);
-  return NULL;
+  char full[96]; /* a variable that only the plugin knows */
+  snprintf(full, sizeof full, "MESHCCL_%s", name);
+  return mci_env(full);
 }
 
 /* Fails the engine with the last error and tells the others. */
@@ -34,12 +36,14 @@ meshcclResult_t mci_mismatch(mci_engine* engine, const mci_op* op, const mci_lan
   char what[MCI_TEXT_BYTES];
   mci_op_text(op, what);
   if (op->point_to_point)
-    return mci_fail(meshcclInvalidUsage, "calls do not match: rank %u called %s, but what rank %u sends has another count or type",
+    return mci_fail(meshcclInvalidUsage,
+                    "calls do not match: rank %u called %s, but what rank %u sends has another count or type",
                     engine->options.rank, what, lane->peer->rank);
-  return mci_fail(meshcclInvalidUsage,
-                  "calls do not match: operation %u of %s is %s on rank %u; rank %u is in operation %u, which differs (collective, "
-                  "type, operator, root, count or algorithm); every rank must make the same calls in the same order",
-                  op->sequence, engine->options.name, what, engine->options.rank, lane->peer->rank, arrival->sequence);
+  return mci_fail(
+      meshcclInvalidUsage,
+      "calls do not match: operation %u of %s is %s on rank %u; rank %u is in operation %u, which differs (collective, "
+      "type, operator, root, count or algorithm); every rank must make the same calls in the same order",
+      op->sequence, engine->options.name, what, engine->options.rank, lane->peer->rank, arrival->sequence);
 }
 
 /* A message of the collective under way, or of one that is over, must carry its fingerprint. Later ones wait. */
@@ -49,10 +53,11 @@ static meshcclResult_t check_operation(mci_engine* engine, const mci_lane* lane,
   int32_t ahead = (int32_t)(arrival->sequence - engine->sequence);
   if (ahead > 0 || (ahead == 0 && op && arrival->fingerprint == op->fingerprint)) return meshcclSuccess;
   if (op) return mci_mismatch(engine, op, lane, arrival);
-  return mci_fail(meshcclInvalidUsage,
-                  "calls do not match: rank %u still sends for operation %u of %s, which rank %u finished as %u; every rank must "
-                  "make the same calls in the same order",
-                  lane->peer->rank, arrival->sequence, engine->options.name, engine->options.rank, engine->sequence);
+  return mci_fail(
+      meshcclInvalidUsage,
+      "calls do not match: rank %u still sends for operation %u of %s, which rank %u finished as %u; every rank must "
+      "make the same calls in the same order",
+      lane->peer->rank, arrival->sequence, engine->options.name, engine->options.rank, engine->sequence);
 }
 
 static meshcclResult_t new_arrival(mci_lane* lane, const mci_header* header, mci_arrival** out) {
@@ -76,8 +81,8 @@ static meshcclResult_t slot_for(mci_lane* lane, size_t bytes, char** out) {
     engine->stats.memory_bytes += credits * lane->slot_bytes;
   }
   if (bytes > lane->slot_bytes)
-    MCI_FAIL(meshcclInternalError, "rank %u sent a message of %zu bytes, at most %zu were agreed", lane->peer->rank, bytes,
-             lane->slot_bytes);
+    MCI_FAIL(meshcclInternalError, "rank %u sent a message of %zu bytes, at most %zu were agreed", lane->peer->rank,
+             bytes, lane->slot_bytes);
   *out = lane->slots + (lane->arrived % credits) * lane->slot_bytes;
   return meshcclSuccess;
 }
@@ -113,7 +118,8 @@ static meshcclResult_t take_reference(mci_lane* lane, const mci_header* header) 
     arrival->data = (const void*)(uintptr_t)header->offset;
   } else {
     const mci_mapping* mapping = header->region < peer->nmappings ? &peer->mappings[header->region] : NULL;
-    if (!mapping || !mapping->base || header->offset > mapping->bytes || header->bytes > mapping->bytes - header->offset)
+    if (!mapping || !mapping->base || header->offset > mapping->bytes ||
+        header->bytes > mapping->bytes - header->offset)
       MCI_FAIL(meshcclInternalError, "rank %u lends memory that it did not announce", peer->rank);
     arrival->data = (const char*)mapping->base + header->offset;
   }
@@ -123,8 +129,8 @@ static meshcclResult_t take_reference(mci_lane* lane, const mci_header* header) 
   return check_operation(peer->engine, lane, arrival);
 }
 
-static meshcclResult_t take(mci_peer* peer, const mci_header* header, size_t bytes, const void* data, meshcclPlace_t* places,
-                            int* nplaces, void** token) {
+static meshcclResult_t take(mci_peer* peer, const mci_header* header, size_t bytes, const void* data,
+                            meshcclPlace_t* places, int* nplaces, void** token) {
   if (header->kind == MCI_MSG_KEY) {
     if (!data || bytes != MESHCCL_KEY_BYTES) MCI_FAIL(meshcclInternalError, "rank %u sent a malformed key", peer->rank);
     return mci_peer_map(peer, header->region, header->offset, data);

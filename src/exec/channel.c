@@ -1,5 +1,5 @@
-/* Runs the steps of one channel: loads a step, waits for what it needs, folds it slice by slice and hands its departures
- * to the lanes. A channel never waits for credits (see src/sched/sched.h). Called by the engine. */
+/* Runs the steps of one channel: loads a step, waits for what it needs, folds it slice by slice and hands its
+ * departures to the lanes. A channel never waits for credits (see src/sched/sched.h). Called by the engine. */
 #include <string.h>
 
 #include "exec/engine.h"
@@ -17,7 +17,8 @@ static bool afters_hold(const mci_run* run, const mci_chan* chan) {
 }
 
 /* Base address, whether the buffer holds one block only, and the number that departures carry for it. */
-static void* buffer_of(const mci_engine* engine, const mci_run* run, const mci_arg* arg, int64_t* one_block, uint8_t* number) {
+static void* buffer_of(const mci_engine* engine, const mci_run* run, const mci_arg* arg, int64_t* one_block,
+                       uint8_t* number) {
   const mci_program* program = run->program;
   const mci_op* op = run->op;
   mci_coll_buffers_t buffers = mci_coll_buffers(program->coll, program->rank, program->root);
@@ -45,7 +46,8 @@ static meshcclResult_t load_operands(mci_engine* engine, mci_run* run, mci_chan*
     int64_t one_block;
     uint8_t number;
     void* base = buffer_of(engine, run, &operand->arg, &one_block, &number);
-    mci_view_start(&operand->view, &run->program->layout, run->op->count, &operand->arg, one_block, base, run->op->type_size);
+    mci_view_start(&operand->view, &run->program->layout, run->op->count, &operand->arg, one_block, base,
+                   run->op->type_size);
     extent = &operand->arg;
   }
   chan->elements = mci_layout_elements(&run->program->layout, run->op->count, extent);
@@ -105,8 +107,8 @@ static meshcclResult_t bounce(mci_engine* engine, mci_chan* chan, mci_lane* lane
   return meshcclSuccess;
 }
 
-/* A step that only sends: everything may leave from where it stands. COPY messages are out of the caller's memory, or in
- * their own room, when this returns and the channel's tokens are done. */
+/* A step that only sends: everything may leave from where it stands. COPY messages are out of the caller's memory, or
+ * in their own room, when this returns and the channel's tokens are done. */
 static meshcclResult_t run_send(mci_engine* engine, mci_chan* chan) {
   for (unsigned k = 0; k < chan->step->ndst; k++) {
     mci_operand_state* to = &chan->operands[k];
@@ -208,7 +210,8 @@ static meshcclResult_t fold_stretch(mci_engine* engine, mci_run* run, mci_chan* 
   const mci_op* op = run->op;
   void* destinations[MESHCCL_MAX_FOLD_SOURCES];
   const void* sources[MESHCCL_MAX_FOLD_SOURCES];
-  meshcclFold_t fold = {.destinations = destinations, .sources = sources, .count = length, .type = op->type, .op = op->op};
+  meshcclFold_t fold = {
+      .destinations = destinations, .sources = sources, .count = length, .type = op->type, .op = op->op};
   uint64_t got;
   for (unsigned k = 0; k < step->ndst; k++) {
     mci_operand_state* operand = &chan->operands[k];
@@ -349,8 +352,9 @@ void mci_chan_explain(const mci_engine* engine, const mci_run* run, const mci_ch
     const mci_operand_state* operand = &chan->operands[k];
     if (is_local(&operand->arg) || mci_lane_front(operand->lane)) continue;
     const mci_peer* peer = operand->lane->peer;
-    mci_str_add(out, " waits for rank %u (%s)", peer->rank,
-                peer->ep ? engine->options.transports[engine->ports[peer->transport].index]->name : "not connected yet");
+    mci_str_add(
+        out, " waits for rank %u (%s)", peer->rank,
+        peer->ep ? engine->options.transports[engine->ports[peer->transport].index]->name : "not connected yet");
   }
   (void)run;
 }

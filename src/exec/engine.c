@@ -1,5 +1,5 @@
-/* The progress engine: starts operations in order, runs their channels, pumps lanes, and ends operations whose memory is
- * free again. Called by src/api under the communicator's lock. */
+/* The progress engine: starts operations in order, runs their channels, pumps lanes, and ends operations whose memory
+ * is free again. Called by src/api under the communicator's lock. */
 #include "exec/engine.h"
 
 #include <stdio.h>
@@ -19,7 +19,8 @@ static meshcclResult_t open_ports(mci_engine* engine) {
     MCI_TRY(result);
     engine->nports++;
   }
-  if (engine->nports == 0) MCI_FAIL(meshcclNotSupported, "no transport can be used on this machine; look at MESHCCL_TRANSPORTS");
+  if (engine->nports == 0)
+    MCI_FAIL(meshcclNotSupported, "no transport can be used on this machine; look at MESHCCL_TRANSPORTS");
   return meshcclSuccess;
 }
 
@@ -37,7 +38,8 @@ meshcclResult_t mci_engine_create(const mci_engine_options* options, mci_engine*
   return meshcclSuccess;
 
 err_device:
-  for (uint32_t i = 0; i < engine->nports; i++) options->transports[engine->ports[i].index]->close(engine->ports[i].ctx);
+  for (uint32_t i = 0; i < engine->nports; i++)
+    options->transports[engine->ports[i].index]->close(engine->ports[i].ctx);
   options->device->close(engine->device_ctx);
 err_engine:
   mci_free(engine);
@@ -86,11 +88,10 @@ const char* mci_op_text(const mci_op* op, char text[MCI_TEXT_BYTES]) {
   return text;
 }
 
-mci_op* mci_engine_collective(mci_engine* engine) {
-  return engine->collective_active ? engine->active : NULL;
-}
+mci_op* mci_engine_collective(mci_engine* engine) { return engine->collective_active ? engine->active : NULL; }
 
-/* ---- start --------------------------------------------------------------------------------------------------------- */
+/* ---- start ---------------------------------------------------------------------------------------------------------
+ */
 
 static uint64_t vector_elements(const mci_op* op) {
   const mci_layout* layout = &op->run->program->layout;
@@ -148,7 +149,8 @@ static meshcclResult_t check_early_arrivals(mci_engine* engine, const mci_op* op
     const mci_lane* lane = engine->lanes[i];
     if (!lane || lane->arrived == lane->consumed) continue;
     const mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
-    if (front->sequence == op->sequence && front->fingerprint != op->fingerprint) return mci_mismatch(engine, op, lane, front);
+    if (front->sequence == op->sequence && front->fingerprint != op->fingerprint)
+      return mci_mismatch(engine, op, lane, front);
   }
   return meshcclSuccess;
 }
@@ -204,7 +206,8 @@ static meshcclResult_t start_ready(mci_engine* engine) {
   return meshcclSuccess;
 }
 
-/* ---- progress -------------------------------------------------------------------------------------------------------- */
+/* ---- progress
+ * -------------------------------------------------------------------------------------------------------- */
 
 static meshcclResult_t run_channels(mci_engine* engine, int* moved) {
   for (mci_op* op = engine->active; op; op = op->next) {
@@ -256,7 +259,8 @@ static meshcclResult_t advance(mci_engine* engine, int* moved) {
 
 bool mci_engine_idle(const mci_engine* engine) { return !engine->queue_head && !engine->active && !engine->listed; }
 
-/* ---- errors ------------------------------------------------------------------------------------------------------------ */
+/* ---- errors
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* Device work under way still writes to buffers: it must end before they are the caller's again. */
 static void drain_device(mci_engine* engine, mci_run* run) {
@@ -274,7 +278,8 @@ static void drop_departures(mci_engine* engine) {
     if (!lane) continue;
     for (uint64_t k = lane->head; k < lane->tail; k++) {
       mci_departure* d = mci_lane_departure(lane, k);
-      while (d->copying && engine->options.device->poll(engine->device_ctx, d->token) == meshcclInProgress) mci_cpu_relax();
+      while (d->copying && engine->options.device->poll(engine->device_ctx, d->token) == meshcclInProgress)
+        mci_cpu_relax();
     }
     lane->head = lane->tail;
     memset(lane->in_flight, 0, sizeof lane->in_flight);
@@ -320,11 +325,13 @@ meshcclResult_t mci_engine_error(const mci_engine* engine, const char** text) {
 
 void mci_engine_explain(const mci_engine* engine, mci_str* out) {
   char what[MCI_TEXT_BYTES];
-  if (!engine->active) mci_str_add(out, "rank %u runs nothing after operation %u", engine->options.rank, engine->sequence);
+  if (!engine->active)
+    mci_str_add(out, "rank %u runs nothing after operation %u", engine->options.rank, engine->sequence);
   for (const mci_op* op = engine->active; op; op = op->next) {
-    mci_str_add(out, "%srank %u, operation %u: %s", op == engine->active ? "" : "; ", engine->options.rank, op->sequence,
-                mci_op_text(op, what));
-    for (uint32_t c = 0; c < op->run->program->nchannels && c < 4; c++) mci_chan_explain(engine, op->run, &op->run->channels[c], out);
+    mci_str_add(out, "%srank %u, operation %u: %s", op == engine->active ? "" : "; ", engine->options.rank,
+                op->sequence, mci_op_text(op, what));
+    for (uint32_t c = 0; c < op->run->program->nchannels && c < 4; c++)
+      mci_chan_explain(engine, op->run, &op->run->channels[c], out);
     if (op->run->running == 0) mci_str_add(out, "; waits for %u sends to be taken", op->outstanding);
   }
 }
@@ -364,7 +371,8 @@ int mci_engine_progress(mci_engine* engine) {
   return moved;
 }
 
-/* ---- sleep and statistics -------------------------------------------------------------------------------------------------- */
+/* ---- sleep and statistics
+ * -------------------------------------------------------------------------------------------------- */
 
 uint32_t mci_engine_wait_handles(mci_engine* engine, int* fds, uint32_t cap, uint32_t* poll_us, bool* busy) {
   uint32_t n = 0;

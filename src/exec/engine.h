@@ -40,11 +40,11 @@ typedef struct {
   mci_view source;
   uint64_t elements;
   uint32_t nslices, next, ready;
-  uint8_t buffer;      /* 0 in, 1 out, 2 scratch or bounce: whose region it lies in */
-  bool no_lend;        /* COPY: by value or through staging only */
-  bool staged;         /* slice `next` already stands in its staging slot */
-  bool copying;        /* a copy into the staging slot is under way: token */
-  uint64_t filled;     /* elements of slice `next` copied into its staging slot */
+  uint8_t buffer;  /* 0 in, 1 out, 2 scratch or bounce: whose region it lies in */
+  bool no_lend;    /* COPY: by value or through staging only */
+  bool staged;     /* slice `next` already stands in its staging slot */
+  bool copying;    /* a copy into the staging slot is under way: token */
+  uint64_t filled; /* elements of slice `next` copied into its staging slot */
   uint64_t token;
 } mci_departure;
 
@@ -60,26 +60,26 @@ struct mci_peer;
 typedef struct mci_lane {
   struct mci_peer* peer;
   uint16_t channel;
-  bool listed;                      /* on the engine's list of lanes with something to send */
+  bool listed; /* on the engine's list of lanes with something to send */
   struct mci_lane* next_listed;
   /* out */
-  mci_departure* departures;        /* ring, capacity is a power of two */
+  mci_departure* departures; /* ring, capacity is a power of two */
   uint32_t cap_departures;
-  uint64_t head, tail;              /* absolute numbers */
-  uint64_t sent, acked;             /* slices */
+  uint64_t head, tail;                /* absolute numbers */
+  uint64_t sent, acked;               /* slices */
   mci_op* in_flight[MCI_MAX_CREDITS]; /* whose memory slice number i % 64 lends, NULL none */
-  char* staging;                    /* `credits` slots of slice_bytes, NULL until needed */
+  char* staging;                      /* `credits` slots of slice_bytes, NULL until needed */
   struct mci_shared_region staging_region;
   /* in */
   mci_arrival arrivals[MCI_MAX_CREDITS];
   uint64_t arrived, consumed, ack_sent;
   bool ack_owed;
-  char* slots;                      /* `credits` places for payloads, NULL until needed */
+  char* slots; /* `credits` places for payloads, NULL until needed */
   size_t slot_bytes;
 } mci_lane;
 
 typedef struct {
-  uint64_t id;        /* region, 0: free entry */
+  uint64_t id; /* region, 0: free entry */
   bool forget_owed;
 } mci_announced;
 
@@ -92,14 +92,14 @@ typedef struct {
 typedef struct mci_peer {
   mci_engine* engine;
   uint32_t rank;
-  uint32_t transport;               /* index, valid when ep */
+  uint32_t transport; /* index, valid when ep */
   void* ep;
   meshcclTransportFigures_t figures;
-  size_t eager_bytes;               /* payloads up to here go by value */
-  bool introduced;                  /* our blob is on its way */
-  mci_announced* announced;         /* own regions that the peer knows, by number */
+  size_t eager_bytes;       /* payloads up to here go by value */
+  bool introduced;          /* our blob is on its way */
+  mci_announced* announced; /* own regions that the peer knows, by number */
   uint32_t nannounced, cap_announced;
-  mci_mapping* mappings;            /* the peer's regions, by its number */
+  mci_mapping* mappings; /* the peer's regions, by its number */
   uint32_t nmappings, cap_mappings;
   uint32_t forgets_owed;
 } mci_peer;
@@ -108,7 +108,7 @@ typedef struct {
   mci_arg arg;
   mci_view view;
   mci_lane* lane;
-  uint64_t departure;   /* absolute number on its lane */
+  uint64_t departure; /* absolute number on its lane */
 } mci_operand_state;
 
 typedef enum { MCI_CHAN_LOAD, MCI_CHAN_SLICE, MCI_CHAN_FOLDING, MCI_CHAN_DONE } mci_chan_phase;
@@ -119,23 +119,23 @@ typedef struct {
   const mci_instr* step;
   mci_chan_phase phase;
   uint64_t steps_done;
-  uint64_t elements;    /* of the step */
+  uint64_t elements; /* of the step */
   uint32_t nslices, slice;
-  bool is_send;         /* only local source, only lane destinations */
-  bool step_pending;    /* the cursor stands on a step that is not loaded yet */
+  bool is_send;      /* only local source, only lane destinations */
+  bool step_pending; /* the cursor stands on a step that is not loaded yet */
   mci_operand_state* operands;
-  uint64_t* tokens;     /* folds under way */
+  uint64_t* tokens; /* folds under way */
   uint32_t ntokens, cap_tokens;
-  uint64_t staged_now;  /* bit k: destination k of this slice goes straight into its lane's staging slot */
+  uint64_t staged_now; /* bit k: destination k of this slice goes straight into its lane's staging slot */
 } mci_chan;
 
 struct mci_run {
   mci_program* program;
   mci_chan* channels;
-  uint32_t running;     /* channels not done */
-  mci_op* op;           /* the operation that runs it */
-  uint32_t pins;        /* operations queued or running with it */
-  uint64_t slot_bytes;  /* scratch */
+  uint32_t running;    /* channels not done */
+  mci_op* op;          /* the operation that runs it */
+  uint32_t pins;       /* operations queued or running with it */
+  uint64_t slot_bytes; /* scratch */
 };
 
 /* Shared memory that the engine cuts staging from. */
@@ -156,21 +156,21 @@ struct mci_engine {
   void* device_ctx;
   mci_port ports[MCI_MAX_TRANSPORTS];
   uint32_t nports;
-  mci_peer** peers;      /* ascending by rank */
+  mci_peer** peers; /* ascending by rank */
   uint32_t npeers, cap_peers;
-  mci_lane** lanes;      /* hash table, open addressing */
+  mci_lane** lanes; /* hash table, open addressing */
   uint32_t nlanes, lane_slots;
-  mci_lane* listed;      /* lanes with departures or acks to send */
+  mci_lane* listed; /* lanes with departures or acks to send */
   mci_op *queue_head, *queue_tail;
   mci_op* active;
   uint32_t nactive;
   bool collective_active;
-  uint32_t sequence;     /* of the last collective started */
+  uint32_t sequence; /* of the last collective started */
   mci_arena* arenas;
   uint32_t narenas, cap_arenas;
   struct mci_shared_region scratch;
   uint64_t frees_seen;
-  uint64_t events;       /* anything that moved: the watchdog's pulse */
+  uint64_t events; /* anything that moved: the watchdog's pulse */
   uint64_t events_seen, events_since_ns;
   bool in_progress;
   meshcclResult_t error;
@@ -187,7 +187,8 @@ meshcclResult_t mci_peer_announce(mci_peer* peer, const struct mci_shared_region
 void mci_peer_forget_freed(mci_engine* engine);
 meshcclResult_t mci_peer_map(mci_peer* peer, uint32_t number, uint64_t bytes, const void* key);
 void mci_peer_unmap(mci_peer* peer, uint32_t number);
-meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces, void* token);
+meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces,
+                              void* token);
 
 /* lane.c */
 meshcclResult_t mci_lane_get(mci_engine* engine, uint32_t peer, uint16_t channel, mci_lane** out);

@@ -1,7 +1,7 @@
 /* The executor: runs programs over lanes and devices. It knows no algorithm and no topology.
  *
- * One engine per communicator and rank. Operations start in the order submitted; collectives run one at a time, point to
- * point operations run side by side. All functions are called under the lock of the engine's owner (src/api), except
+ * One engine per communicator and rank. Operations start in the order submitted; collectives run one at a time, point
+ * to point operations run side by side. All functions are called under the lock of the engine's owner (src/api), except
  * those marked atomic. */
 #ifndef MCI_EXEC_H
 #define MCI_EXEC_H
@@ -28,7 +28,7 @@ typedef struct {
 
 typedef struct {
   uint32_t rank, nranks;
-  const char* name;  /* of the communicator, for messages; outlives the engine */
+  const char* name; /* of the communicator, for messages; outlives the engine */
   const meshcclDevice_t* device;
   const meshcclTransport_t* transports[8];
   uint32_t ntransports;
@@ -55,23 +55,23 @@ typedef struct mci_op {
   uint64_t count;
   meshcclDataType_t type;
   uint32_t type_size;
-  meshcclRedOp_t op;       /* Sum .. Avg */
-  bool scaled;             /* PreMulSum: the input is multiplied by `scale` first */
-  uint64_t scale;          /* one element */
-  uint32_t fingerprint;    /* equal on all ranks; for point to point: of count and type */
+  meshcclRedOp_t op;    /* Sum .. Avg */
+  bool scaled;          /* PreMulSum: the input is multiplied by `scale` first */
+  uint64_t scale;       /* one element */
+  uint32_t fingerprint; /* equal on all ranks; for point to point: of count and type */
   bool point_to_point;
   void (*describe)(const struct mci_op* op, char* out, size_t size); /* "all_reduce of 1024 float (ring)" */
-  atomic_bool ready;       /* atomic: its stream has come to it */
+  atomic_bool ready;                                                 /* atomic: its stream has come to it */
   void (*finished)(struct mci_op* op); /* called once, under the engine's lock, after result is set; may free the op */
   void* user;
 
   /* the engine's */
-  atomic_int done;         /* atomic: 1 when finished (before the callback) */
+  atomic_int done; /* atomic: 1 when finished (before the callback) */
   meshcclResult_t result;
   uint32_t sequence;
-  uint32_t outstanding;    /* sends whose memory is still in use */
-  void* bounces;           /* list of rooms for copied messages, freed at the end */
-  bool small;              /* no lookups of registered memory: everything goes by value */
+  uint32_t outstanding;                /* sends whose memory is still in use */
+  void* bounces;                       /* list of rooms for copied messages, freed at the end */
+  bool small;                          /* no lookups of registered memory: everything goes by value */
   struct mci_shared_region regions[2]; /* of in and out; id 0: none */
   bool host_memory[2];
   struct mci_op* next;

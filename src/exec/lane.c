@@ -1,5 +1,5 @@
-/* Lanes: departures in order, credits, and the choice of how a slice travels: by value, lent where it stands, or through
- * a staging slot. Called by channels (to send) and by the callbacks of transports (acknowledgements). */
+/* Lanes: departures in order, credits, and the choice of how a slice travels: by value, lent where it stands, or
+ * through a staging slot. Called by channels (to send) and by the callbacks of transports (acknowledgements). */
 #include <string.h>
 
 #include "exec/engine.h"
@@ -58,13 +58,16 @@ void mci_lane_list(mci_lane* lane) {
   lane->peer->engine->listed = lane;
 }
 
-uint64_t mci_slice_elements(const mci_engine* engine, const mci_op* op) { return engine->options.slice_bytes / op->type_size; }
+uint64_t mci_slice_elements(const mci_engine* engine, const mci_op* op) {
+  return engine->options.slice_bytes / op->type_size;
+}
 
 static meshcclResult_t grow_departures(mci_lane* lane) {
   uint32_t cap = MCI_MAX(8u, lane->cap_departures * 2);
   mci_departure* grown = mci_alloc(cap * sizeof *grown);
   if (!grown) return mci_oom(cap * sizeof *grown);
-  for (uint64_t i = lane->head; i < lane->tail; i++) grown[i & (cap - 1)] = lane->departures[i & (lane->cap_departures - 1)];
+  for (uint64_t i = lane->head; i < lane->tail; i++)
+    grown[i & (cap - 1)] = lane->departures[i & (lane->cap_departures - 1)];
   mci_free(lane->departures);
   lane->departures = grown;
   lane->cap_departures = cap;
@@ -96,7 +99,8 @@ static char* staging_slot(mci_lane* lane) {
 static meshcclResult_t need_staging(mci_lane* lane) {
   mci_engine* engine = lane->peer->engine;
   if (lane->staging) return meshcclSuccess;
-  return mci_staging_alloc(engine, engine->options.credits * engine->options.slice_bytes, &lane->staging, &lane->staging_region);
+  return mci_staging_alloc(engine, engine->options.credits * engine->options.slice_bytes, &lane->staging,
+                           &lane->staging_region);
 }
 
 /* The region that the departure's memory lies in; id 0: none. */
@@ -104,7 +108,8 @@ static const struct mci_shared_region* region_of(const mci_lane* lane, const mci
   static const struct mci_shared_region none = {0};
   if (d->buffer < 2) return &d->op->regions[d->buffer];
   const struct mci_shared_region* scratch = &lane->peer->engine->scratch;
-  bool inside = scratch->id && d->source.base >= (char*)scratch->base && d->source.base < (char*)scratch->base + scratch->bytes;
+  bool inside =
+      scratch->id && d->source.base >= (char*)scratch->base && d->source.base < (char*)scratch->base + scratch->bytes;
   return inside ? scratch : &none;
 }
 
@@ -154,7 +159,8 @@ static meshcclResult_t send_reference(mci_lane* lane, mci_departure* d, const vo
   return meshcclSuccess;
 }
 
-static meshcclResult_t send_value(mci_lane* lane, mci_departure* d, const meshcclPiece_t* pieces, int npieces, uint64_t bytes) {
+static meshcclResult_t send_value(mci_lane* lane, mci_departure* d, const meshcclPiece_t* pieces, int npieces,
+                                  uint64_t bytes) {
   mci_header header = data_header(lane, d, MCI_MSG_DATA, bytes);
   meshcclResult_t result = mci_peer_send(lane->peer, &header, pieces, npieces, d->op);
   if (result == meshcclInProgress) {
@@ -297,7 +303,8 @@ const mci_arrival* mci_lane_front(const mci_lane* lane) {
   return lane->consumed != lane->arrived && front->full ? front : NULL;
 }
 
-/* References are acknowledged at once, because the sender's memory waits for it; values when half the credits are used. */
+/* References are acknowledged at once, because the sender's memory waits for it; values when half the credits are used.
+ */
 void mci_lane_consume(mci_lane* lane) {
   mci_engine* engine = lane->peer->engine;
   mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];

@@ -45,7 +45,8 @@ static meshcclResult_t make_blob(mci_engine* engine, unsigned char* blob, size_t
     const meshcclTransport_t* transport = engine->options.transports[engine->ports[i].index];
     size_t name = strlen(transport->name), length = MESHCCL_ADDRESS_BYTES;
     if (n + name + MESHCCL_ADDRESS_BYTES + 3 > MCI_BLOB_MAX)
-      MCI_FAIL(meshcclInternalError, "the addresses of %u transports do not fit into %d bytes", engine->nports, MCI_BLOB_MAX);
+      MCI_FAIL(meshcclInternalError, "the addresses of %u transports do not fit into %d bytes", engine->nports,
+               MCI_BLOB_MAX);
     blob[n++] = (unsigned char)name;
     memcpy(blob + n, transport->name, name);
     n += name;
@@ -59,7 +60,8 @@ static meshcclResult_t make_blob(mci_engine* engine, unsigned char* blob, size_t
 }
 
 /* The address of `name` in a blob from a peer, or NULL. */
-static const unsigned char* find_address(const unsigned char* blob, size_t bytes, const char* name, size_t* length_out) {
+static const unsigned char* find_address(const unsigned char* blob, size_t bytes, const char* name,
+                                         size_t* length_out) {
   size_t n = 0;
   while (n < bytes) {
     size_t name_length = blob[n++];
@@ -114,11 +116,13 @@ static meshcclResult_t connect_peer(mci_peer* peer, const unsigned char* blob, s
       MCI_FAIL(meshcclNotSupported, "transport %s carries %zu bytes per message, MESHCCL_SLICE is %llu: set it to %zu",
                transport->name, largest, (unsigned long long)engine->options.slice_bytes, largest);
     peer->eager_bytes = maps ? MCI_MIN(largest, EAGER_BYTES) : largest;
-    MCI_INFO("%s: rank %u reaches rank %u over %s", engine->options.name, engine->options.rank, peer->rank, transport->name);
+    MCI_INFO("%s: rank %u reaches rank %u over %s", engine->options.name, engine->options.rank, peer->rank,
+             transport->name);
   }
   if (!peer->ep)
     MCI_FAIL(meshcclNotSupported,
-             "rank %u and rank %u have no transport in common that joins them; look at MESHCCL_TRANSPORTS and MESHCCL_HOST_ID",
+             "rank %u and rank %u have no transport in common that joins them; look at MESHCCL_TRANSPORTS and "
+             "MESHCCL_HOST_ID",
              engine->options.rank, peer->rank);
   engine->stats.peers++;
   return meshcclSuccess;
@@ -141,7 +145,8 @@ static const meshcclTransport_t* transport_of(const mci_peer* peer) {
   return peer->engine->options.transports[peer->engine->ports[peer->transport].index];
 }
 
-meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces, void* token) {
+meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces,
+                              void* token) {
   return transport_of(peer)->send(peer->ep, header, pieces, npieces, token);
 }
 

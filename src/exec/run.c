@@ -21,8 +21,9 @@ static meshcclResult_t check_limits(const mci_program* program) {
       const mci_instr* instr = &channel->instrs[i];
       if (instr->nsrc > MESHCCL_MAX_FOLD_SOURCES || instr->ndst > MESHCCL_MAX_FOLD_SOURCES ||
           local_destinations(channel, instr) > MESHCCL_MAX_FOLD_DESTINATIONS)
-        MCI_FAIL(meshcclNotSupported, "channel %u has a step with %u destinations and %u sources, at most %d are supported",
-                 channel->id, instr->ndst, instr->nsrc, MESHCCL_MAX_FOLD_SOURCES);
+        MCI_FAIL(meshcclNotSupported,
+                 "channel %u has a step with %u destinations and %u sources, at most %d are supported", channel->id,
+                 instr->ndst, instr->nsrc, MESHCCL_MAX_FOLD_SOURCES);
     }
   }
   return meshcclSuccess;

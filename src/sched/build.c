@@ -171,7 +171,8 @@ static void add_operand(mci_build* b, bool destination, mci_operand operand) {
   if (!step) return;
   mci_channel* ch = current(b);
   if (destination && step->nsrc) misuse(b, "destinations come before sources");
-  b->result = good(b) ? mci_grow(&ch->operands, sizeof *ch->operands, &ch->cap_operands, (size_t)ch->noperands + 1) : b->result;
+  b->result =
+      good(b) ? mci_grow(&ch->operands, sizeof *ch->operands, &ch->cap_operands, (size_t)ch->noperands + 1) : b->result;
   if (!good(b)) return;
   ch->operands[ch->noperands++] = operand;
   if (destination) {

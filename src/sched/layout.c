@@ -66,7 +66,8 @@ static bool single_piece(mci_pieces* it, uint64_t* offset_out, uint64_t* element
 bool mci_pieces_next(mci_pieces* it, uint64_t* offset_out, uint64_t* elements_out) {
   const mci_layout* layout = it->layout;
   const mci_arg* arg = &it->arg;
-  if (arg->kind == MCI_TMP || !layout->block_major || it->one_block >= 0) return single_piece(it, offset_out, elements_out);
+  if (arg->kind == MCI_TMP || !layout->block_major || it->one_block >= 0)
+    return single_piece(it, offset_out, elements_out);
   if (it->run == arg->nruns) return false;
   uint64_t begin, length = in_block(layout, it->count, arg, &begin);
   uint64_t block = arg->block + it->run * arg->stride + it->in_run;
