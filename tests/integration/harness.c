@@ -113,8 +113,8 @@ int run_ranks(run_mode mode, int n, rank_main fn, void* arg) {
   for (int i = 0; i < nprocesses; i++) {
     int status = wait_process(pids[i], LIMIT_SECONDS);
     if (status == 0) continue;
-    fprintf(stderr, "process %d of %d (%s): %s %d\n", i, nprocesses, run_mode_name(mode), status < 0 ? "signal" : "failed ranks:",
-            status < 0 ? -status : status);
+    fprintf(stderr, "process %d of %d (%s): %s %d\n", i, nprocesses, run_mode_name(mode),
+            status < 0 ? "signal" : "failed ranks:", status < 0 ? -status : status);
     failed++;
   }
   return failed;

@@ -27,24 +27,24 @@ void start_processes(int n, rank_main fn, void* arg, pid_t* pids);
 int wait_process(pid_t pid, double seconds);
 double now_seconds(void);
 
-#define need(call)                                                                                                             \
-  do {                                                                                                                         \
-    meshcclResult_t need_result_ = (call);                                                                                     \
-    if (need_result_ != meshcclSuccess) {                                                                                      \
-      fprintf(stderr, "rank %d: %s:%d: %s: %s: %s\n", env->rank, __FILE__, __LINE__, #call, meshcclGetErrorString(need_result_), \
-              meshcclGetLastError(NULL));                                                                                      \
-      return 1;                                                                                                                \
-    }                                                                                                                          \
+#define need(call)                                                                          \
+  do {                                                                                      \
+    meshcclResult_t need_result_ = (call);                                                  \
+    if (need_result_ != meshcclSuccess) {                                                   \
+      fprintf(stderr, "rank %d: %s:%d: %s: %s: %s\n", env->rank, __FILE__, __LINE__, #call, \
+              meshcclGetErrorString(need_result_), meshcclGetLastError(NULL));              \
+      return 1;                                                                             \
+    }                                                                                       \
   } while (0)
 
-#define expect(condition, ...)                                                          \
-  do {                                                                                  \
-    if (!(condition)) {                                                                 \
-      fprintf(stderr, "rank %d: %s:%d: ", env->rank, __FILE__, __LINE__);               \
-      fprintf(stderr, __VA_ARGS__);                                                     \
-      fprintf(stderr, "\n");                                                            \
-      return 1;                                                                         \
-    }                                                                                   \
+#define expect(condition, ...)                                            \
+  do {                                                                    \
+    if (!(condition)) {                                                   \
+      fprintf(stderr, "rank %d: %s:%d: ", env->rank, __FILE__, __LINE__); \
+      fprintf(stderr, __VA_ARGS__);                                       \
+      fprintf(stderr, "\n");                                              \
+      return 1;                                                           \
+    }                                                                     \
   } while (0)
 
 /* Makes the rank's communicator with a topology (NULL: default). */

@@ -18,7 +18,8 @@ typedef struct {
 } plan;
 
 enum { ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER, BROADCAST, REDUCE, ALL_TO_ALL, GATHER, SCATTER, NUM_COLLS };
-static const char* const names[NUM_COLLS] = {"all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "all_to_all", "gather", "scatter"};
+static const char* const names[NUM_COLLS] = {"all_reduce", "all_gather", "reduce_scatter", "broadcast",
+                                             "reduce",     "all_to_all", "gather",         "scatter"};
 
 static int32_t value(int rank, size_t i) { return (int32_t)((uint32_t)(rank + 1) * 1000003u + (uint32_t)i * 7919u); }
 
@@ -51,7 +52,8 @@ static int32_t expected(int coll, int n, int rank, int root, size_t count, size_
 static bool in_is_large(int coll) { return coll == REDUCE_SCATTER || coll == ALL_TO_ALL || coll == SCATTER; }
 static bool out_is_large(int coll) { return coll == ALL_GATHER || coll == ALL_TO_ALL || coll == GATHER; }
 
-static meshcclResult_t call(int coll, const void* in, void* out, size_t count, int root, meshcclComm_t comm, meshcclStream_t stream) {
+static meshcclResult_t call(int coll, const void* in, void* out, size_t count, int root, meshcclComm_t comm,
+                            meshcclStream_t stream) {
   switch (coll) {
     case ALL_REDUCE:
       return meshcclAllReduce(in, out, count, meshcclInt32, meshcclSum, comm, stream);
@@ -87,7 +89,8 @@ static void give(bool use_mem, void* ptr) {
 }
 
 /* One call on fresh buffers; out of place the input must stay as it was; guards behind the output must stay too. */
-static int run_one(rank_env* env, meshcclComm_t comm, const plan* p, int coll, size_t count, int root, bool in_place, meshcclStream_t stream) {
+static int run_one(rank_env* env, meshcclComm_t comm, const plan* p, int coll, size_t count, int root, bool in_place,
+                   meshcclStream_t stream) {
   size_t n = (size_t)env->nranks, large = n * count;
   size_t ins = in_is_large(coll) ? large : count, outs = out_is_large(coll) ? large : count;
   int32_t *whole = room(p->use_mem, (large + 16) * 4), *other = room(p->use_mem, (large + 16) * 4);
@@ -100,11 +103,14 @@ static int run_one(rank_env* env, meshcclComm_t comm, const plan* p, int coll, s
   if (stream) need(meshcclStreamSynchronize(stream));
   bool has_output = (coll != REDUCE && coll != GATHER) || env->rank == root;
   for (size_t i = 0; has_output && i < outs; i++)
-    expect(out[i] == expected(coll, env->nranks, env->rank, root, count, i), "%s of %zu root %d%s: element %zu is %d, not %d", names[coll],
-           count, root, in_place ? " in place" : "", i, out[i], expected(coll, env->nranks, env->rank, root, count, i));
-  for (size_t i = 0; !in_place && i < ins; i++) expect(in[i] == value(env->rank, i), "%s of %zu changed its input at %zu", names[coll], count, i);
+    expect(out[i] == expected(coll, env->nranks, env->rank, root, count, i),
+           "%s of %zu root %d%s: element %zu is %d, not %d", names[coll], count, root, in_place ? " in place" : "", i,
+           out[i], expected(coll, env->nranks, env->rank, root, count, i));
+  for (size_t i = 0; !in_place && i < ins; i++)
+    expect(in[i] == value(env->rank, i), "%s of %zu changed its input at %zu", names[coll], count, i);
   if (!in_place)
-    for (size_t i = outs; i < large + 16; i++) expect(other[i] == (int32_t)0xdeadbeef, "%s of %zu wrote behind its output", names[coll], count);
+    for (size_t i = outs; i < large + 16; i++)
+      expect(other[i] == (int32_t)0xdeadbeef, "%s of %zu wrote behind its output", names[coll], count);
   give(p->use_mem, whole);
   give(p->use_mem, other);
   return 0;
@@ -121,7 +127,7 @@ static int all_collectives(rank_env* env) {
     if (counts[c] > p->max_count) continue;
     for (int coll = 0; coll < NUM_COLLS; coll++) {
       bool rooted = coll == BROADCAST || coll == REDUCE || coll == GATHER || coll == SCATTER;
-      for (int root = 0; root < (rooted ? env->nranks : 1); root += env->nranks > 4 ? 3 : 1) {
+      for (int root = 0; root<(rooted ? env->nranks : 1); root += env->nranks> 4 ? 3 : 1) {
         if (run_one(env, comm, p, coll, counts[c], root, false, stream)) return 1;
         if (coll != ALL_TO_ALL && run_one(env, comm, p, coll, counts[c], root, true, stream)) return 1;
       }
@@ -156,8 +162,17 @@ static void topologies(void** state) {
   static const struct {
     const char* spec;
     int n;
-  } rows[] = {{"ring:4", 4},  {"ring:5", 5},  {"line:3", 3},    {"torus:2x2", 4},  {"torus:3x3", 9},      {"mesh:2x3", 6},
-              {"mesh:3x3", 9}, {"torus:2x2x2", 8}, {"mesh:3x3@dead=1.1", 8}, {"mesh:2x2@neighbours", 4}, {"torus:3x2@neighbours", 6}};
+  } rows[] = {{"ring:4", 4},
+              {"ring:5", 5},
+              {"line:3", 3},
+              {"torus:2x2", 4},
+              {"torus:3x3", 9},
+              {"mesh:2x3", 6},
+              {"mesh:3x3", 9},
+              {"torus:2x2x2", 8},
+              {"mesh:3x3@dead=1.1", 8},
+              {"mesh:2x2@neighbours", 4},
+              {"torus:3x2@neighbours", 6}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     plan p = {.topology = rows[i].spec, .max_count = 40009};
     if (strstr(rows[i].spec, "neighbours")) p.max_count = 1009;

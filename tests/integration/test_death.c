@@ -36,7 +36,8 @@ static int reduce_for_ever(rank_env* env) {
   char name[32];
   snprintf(name, sizeof name, "rank %d", s->victim);
   const char* text = meshcclGetLastError(comm);
-  expect(result == meshcclRemoteError && strstr(text, name), "%s: \"%s\" does not name %s", meshcclGetErrorString(result), text, name);
+  expect(result == meshcclRemoteError && strstr(text, name), "%s: \"%s\" does not name %s",
+         meshcclGetErrorString(result), text, name);
   expect(now_seconds() - died < 5, "the error came %.1f s after the last call began", now_seconds() - died);
   meshcclStreamDestroy(stream);
   meshcclCommDestroy(comm);
@@ -61,7 +62,8 @@ static void kill_one(int n, scene s, unsigned delay_us) {
   double killed = now_seconds();
   for (int r = 0; r < n; r++) {
     int status = wait_process(pids[r], 8);
-    if (r == s.victim ? status != -SIGKILL : status != 0) fail_msg("n %d victim %d: rank %d ended with %d", n, s.victim, r, status);
+    if (r == s.victim ? status != -SIGKILL : status != 0)
+      fail_msg("n %d victim %d: rank %d ended with %d", n, s.victim, r, status);
   }
   assert_true(now_seconds() - killed < 6);
   assert_int_equal(count_entries("/dev/shm"), before);
@@ -70,12 +72,14 @@ static void kill_one(int n, scene s, unsigned delay_us) {
 static void every_rank_can_die(void** state) {
   (void)state;
   for (int n = 2; n <= 5; n++)
-    for (int victim = 0; victim < n; victim++) kill_one(n, (scene){.victim = victim, .size = victim % 2 ? 8 : 1 << 20}, (unsigned)victim * 1371);
+    for (int victim = 0; victim < n; victim++)
+      kill_one(n, (scene){.victim = victim, .size = victim % 2 ? 8 : 1 << 20}, (unsigned)victim * 1371);
 }
 
 static void also_with_streams(void** state) {
   (void)state;
-  for (int victim = 0; victim < 3; victim++) kill_one(3, (scene){.victim = victim, .size = 100000, .stream = true}, 777);
+  for (int victim = 0; victim < 3; victim++)
+    kill_one(3, (scene){.victim = victim, .size = 100000, .stream = true}, 777);
 }
 
 int main(void) {

@@ -19,7 +19,8 @@ static void run_everywhere(int n, rank_main fn) {
     if (run_ranks(mode, n, fn, NULL)) fail_msg("%d ranks as %s", n, run_mode_name(mode));
 }
 
-/* ---- point to point ------------------------------------------------------------------------------------------------- */
+/* ---- point to point -------------------------------------------------------------------------------------------------
+ */
 
 static int exchange(rank_env* env) {
   enum { COUNT = 50021 };
@@ -40,7 +41,8 @@ static int exchange(rank_env* env) {
     need(meshcclGroupEnd());
     for (int k = 0; k < n; k++)
       for (int i = 0; i < COUNT; i++)
-        expect(in[k * COUNT + i] == k * 1000 + env->rank * 100 + i + round, "from rank %d element %d is %d", k, i, in[k * COUNT + i]);
+        expect(in[k * COUNT + i] == k * 1000 + env->rank * 100 + i + round, "from rank %d element %d is %d", k, i,
+               in[k * COUNT + i]);
   }
   free(in);
   free(out);
@@ -79,7 +81,8 @@ static void messages_of_a_pair_stay_in_order(void** state) {
   run_everywhere(3, ordered_sends);
 }
 
-/* ---- streams, events, communicators -------------------------------------------------------------------------------------- */
+/* ---- streams, events, communicators
+ * -------------------------------------------------------------------------------------- */
 
 static void add_one(void* arg) { ++*(int*)arg; }
 
@@ -158,14 +161,16 @@ static void communicators_in_different_order_do_not_deadlock(void** state) {
   run_everywhere(4, two_communicators);
 }
 
-/* ---- splits ------------------------------------------------------------------------------------------------------------------ */
+/* ---- splits
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static int splits(rank_env* env) {
   meshcclComm_t comm, row, column, odd;
   need(open_comm(env, "torus:3x2", &comm));
   int coords[MESHCCL_MAX_DIMS], ndims = MESHCCL_MAX_DIMS, count, rank;
   need(meshcclCommCoordinates(comm, env->rank, coords, &ndims));
-  expect(ndims == 2 && coords[0] == env->rank / 2 && coords[1] == env->rank % 2, "coordinates %d.%d", coords[0], coords[1]);
+  expect(ndims == 2 && coords[0] == env->rank / 2 && coords[1] == env->rank % 2, "coordinates %d.%d", coords[0],
+         coords[1]);
   int peers[8], npeers = 8;
   need(meshcclCommNeighbors(comm, env->rank, peers, &npeers));
   expect(npeers == 3, "%d neighbours", npeers); /* two on the ring of 3, one on the side of 2 */
@@ -189,7 +194,8 @@ static int splits(rank_env* env) {
     need(meshcclCommDestroy(odd));
   }
   meshcclResult_t result = meshcclCommSplitAxes(comm, "z", &odd);
-  expect(result == meshcclInvalidArgument && strstr(meshcclGetLastError(NULL), "z"), "axis z: %s", meshcclGetLastError(NULL));
+  expect(result == meshcclInvalidArgument && strstr(meshcclGetLastError(NULL), "z"), "axis z: %s",
+         meshcclGetLastError(NULL));
   need(meshcclCommDestroy(row));
   need(meshcclCommDestroy(column));
   need(meshcclCommDestroy(comm));
@@ -201,7 +207,8 @@ static void splits_keep_the_topology(void** state) {
   run_everywhere(6, splits);
 }
 
-/* ---- operators ---------------------------------------------------------------------------------------------------------------- */
+/* ---- operators
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static int operators(rank_env* env) {
   meshcclComm_t comm;
@@ -213,13 +220,17 @@ static int operators(rank_env* env) {
   meshcclRedOp_t op;
   need(meshcclRedOpCreatePreMulSum(&op, &scale, meshcclFloat32, meshcclScalarHostImmediate, comm));
   need(meshcclAllReduce(x, y, COUNT, meshcclFloat32, op, comm, NULL));
-  for (int i = 0; i < COUNT; i++) expect(y[i] == (float)(i % 11) * (float)(n + n / 2), "premulsum element %d is %g", i, (double)y[i]);
+  for (int i = 0; i < COUNT; i++)
+    expect(y[i] == (float)(i % 11) * (float)(n + n / 2), "premulsum element %d is %g", i, (double)y[i]);
   need(meshcclAllReduce(x, x, COUNT, meshcclFloat32, op, comm, NULL));
-  for (int i = 0; i < COUNT; i++) expect(x[i] == (float)(i % 11) * (float)(n + n / 2), "in place premulsum element %d is %g", i, (double)x[i]);
+  for (int i = 0; i < COUNT; i++)
+    expect(x[i] == (float)(i % 11) * (float)(n + n / 2), "in place premulsum element %d is %g", i, (double)x[i]);
   int32_t k = 7;
-  expect(meshcclAllReduce(&k, &k, 1, meshcclInt32, op, comm, NULL) == meshcclInvalidArgument, "an operator of another type was taken");
+  expect(meshcclAllReduce(&k, &k, 1, meshcclInt32, op, comm, NULL) == meshcclInvalidArgument,
+         "an operator of another type was taken");
   need(meshcclRedOpDestroy(op, comm));
-  expect(meshcclAllReduce(x, x, 1, meshcclFloat32, op, comm, NULL) == meshcclInvalidArgument, "a destroyed operator was taken");
+  expect(meshcclAllReduce(x, x, 1, meshcclFloat32, op, comm, NULL) == meshcclInvalidArgument,
+         "a destroyed operator was taken");
   double avg = env->rank;
   need(meshcclAllReduce(&avg, &avg, 1, meshcclFloat64, meshcclAvg, comm, NULL));
   expect(avg == (n - 1) / 2.0, "average %g", avg);
@@ -234,7 +245,9 @@ static void premulsum_and_average(void** state) {
   run_everywhere(4, operators);
 }
 
-/* ---- errors -------------------------------------------------------------------------------------------------------------------- */
+/* ---- errors
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 static int wrong_arguments(rank_env* env) {
   meshcclComm_t comm;
@@ -248,12 +261,21 @@ static int wrong_arguments(rank_env* env) {
       {meshcclAllReduce(x, NULL, 8, meshcclFloat32, meshcclSum, comm, NULL), "recvbuff is NULL"},
   };
   for (size_t i = 0; i < 2; i++) expect(rows[i].result == meshcclInvalidArgument, "row %zu", i);
-  expect(meshcclAllReduce(x, x, 8, (meshcclDataType_t)99, meshcclSum, comm, NULL) == meshcclInvalidArgument && strstr(meshcclGetLastError(NULL), "99"), "type");
-  expect(meshcclAllReduce(x, x, 8, meshcclFloat32, (meshcclRedOp_t)77, comm, NULL) == meshcclInvalidArgument && strstr(meshcclGetLastError(NULL), "77"), "op");
-  expect(meshcclBroadcast(x, x, 8, meshcclFloat32, 5, comm, NULL) == meshcclInvalidArgument && strstr(meshcclGetLastError(NULL), "root 5"), "root: %s", meshcclGetLastError(NULL));
-  expect(meshcclAllReduce(x, x + 1, 4, meshcclFloat32, meshcclSum, comm, NULL) == meshcclInvalidArgument && strstr(meshcclGetLastError(NULL), "overlap"), "overlap");
+  expect(meshcclAllReduce(x, x, 8, (meshcclDataType_t)99, meshcclSum, comm, NULL) == meshcclInvalidArgument &&
+             strstr(meshcclGetLastError(NULL), "99"),
+         "type");
+  expect(meshcclAllReduce(x, x, 8, meshcclFloat32, (meshcclRedOp_t)77, comm, NULL) == meshcclInvalidArgument &&
+             strstr(meshcclGetLastError(NULL), "77"),
+         "op");
+  expect(meshcclBroadcast(x, x, 8, meshcclFloat32, 5, comm, NULL) == meshcclInvalidArgument &&
+             strstr(meshcclGetLastError(NULL), "root 5"),
+         "root: %s", meshcclGetLastError(NULL));
+  expect(meshcclAllReduce(x, x + 1, 4, meshcclFloat32, meshcclSum, comm, NULL) == meshcclInvalidArgument &&
+             strstr(meshcclGetLastError(NULL), "overlap"),
+         "overlap");
   expect(meshcclSend(x, 1, meshcclFloat32, -1, comm, NULL) == meshcclInvalidArgument, "peer");
-  expect(meshcclAllReduce(x, x, 8, meshcclFloat32, meshcclSum, NULL, NULL) == meshcclInvalidArgument, "NULL communicator");
+  expect(meshcclAllReduce(x, x, 8, meshcclFloat32, meshcclSum, NULL, NULL) == meshcclInvalidArgument,
+         "NULL communicator");
   expect(meshcclGroupEnd() == meshcclInvalidUsage, "end without start");
   need(meshcclGroupStart()); /* an error inside a group comes out at its end, and nothing of the group is issued */
   need(meshcclAllReduce(x, x, 8, meshcclFloat32, meshcclSum, comm, NULL));
@@ -261,7 +283,8 @@ static int wrong_arguments(rank_env* env) {
   expect(meshcclGroupEnd() == meshcclInvalidArgument, "group");
   need(meshcclBarrier(comm, NULL)); /* the communicator is still good */
   need(meshcclCommFinalize(comm));
-  expect(meshcclBarrier(comm, NULL) == meshcclInvalidUsage && strstr(meshcclGetLastError(NULL), "finalized"), "finalized");
+  expect(meshcclBarrier(comm, NULL) == meshcclInvalidUsage && strstr(meshcclGetLastError(NULL), "finalized"),
+         "finalized");
   need(meshcclCommDestroy(comm));
   return 0;
 }
@@ -276,17 +299,23 @@ static int mismatch(rank_env* env) {
   meshcclComm_t comm;
   float x[128] = {0}, y[512];
   need(open_comm(env, NULL, &comm));
-  need(meshcclAllReduce(x, x, 100, meshcclFloat32, meshcclSum, comm, NULL));
   bool odd_one = env->rank == env->nranks - 1;
-  meshcclResult_t result = meshcclSuccess;
-  for (int k = 0; k < 3 && result == meshcclSuccess; k++) { /* a difference may show one call later */
+  meshcclResult_t result =
+      meshcclAllReduce(x, x, 100, meshcclFloat32, meshcclSum, comm, NULL); /* alike; may still be under way */
+  for (int k = 0; k < 3 && result == meshcclSuccess; k++) {                /* a difference may show one call later */
     if (kind == 0) result = meshcclAllReduce(x, x, odd_one ? 99 : 100, meshcclFloat32, meshcclSum, comm, NULL);
-    if (kind == 1) result = meshcclAllReduce(x, x, 100, odd_one ? meshcclInt32 : meshcclFloat32, meshcclSum, comm, NULL);
+    if (kind == 1)
+      result = meshcclAllReduce(x, x, 100, odd_one ? meshcclInt32 : meshcclFloat32, meshcclSum, comm, NULL);
     if (kind == 2) result = meshcclAllReduce(x, x, 100, meshcclFloat32, odd_one ? meshcclMax : meshcclSum, comm, NULL);
     if (kind == 3) result = meshcclBroadcast(x, x, 100, meshcclFloat32, odd_one ? 1 : 0, comm, NULL);
-    if (kind == 4) result = odd_one ? meshcclAllGather(x, y, 25, meshcclFloat32, comm, NULL) : meshcclAllReduce(x, x, 100, meshcclFloat32, meshcclSum, comm, NULL);
+    if (kind == 4)
+      result = odd_one ? meshcclAllGather(x, y, 25, meshcclFloat32, comm, NULL)
+                       : meshcclAllReduce(x, x, 100, meshcclFloat32, meshcclSum, comm, NULL);
     if (kind == 5) result = meshcclAllReduce(x, x, odd_one ? 0 : 100, meshcclFloat32, meshcclSum, comm, NULL);
   }
+  for (double until = now_seconds() + 5;
+       result == meshcclSuccess && now_seconds() < until;) /* a sender may be done before it hears */
+    need(meshcclCommGetAsyncError(comm, &result));
   const char* text = meshcclGetLastError(comm);
   expect(result == meshcclInvalidUsage, "kind %d: %s (%s)", kind, meshcclGetErrorString(result), text);
   expect(strstr(text, "do not match") && strstr(text, "rank"), "kind %d: %s", kind, text);
@@ -305,9 +334,11 @@ static void calls_that_differ_are_named_on_every_rank(void** state) {
 static int wrong_topology(rank_env* env) {
   meshcclComm_t comm;
   meshcclResult_t result = open_comm(env, "torus:3x3", &comm);
-  expect(result == meshcclInvalidArgument && strstr(meshcclGetLastError(NULL), "9 nodes"), "%s", meshcclGetLastError(NULL));
+  expect(result == meshcclInvalidArgument && strstr(meshcclGetLastError(NULL), "9 nodes"), "%s",
+         meshcclGetLastError(NULL));
   result = open_comm(env, "torus:banana", &comm);
-  expect(result == meshcclInvalidArgument && strstr(meshcclGetLastError(NULL), "banana"), "%s", meshcclGetLastError(NULL));
+  expect(result == meshcclInvalidArgument && strstr(meshcclGetLastError(NULL), "banana"), "%s",
+         meshcclGetLastError(NULL));
   return 0;
 }
 
@@ -316,7 +347,8 @@ static void a_topology_that_does_not_fit_is_refused(void** state) {
   run_everywhere(2, wrong_topology);
 }
 
-/* ---- abort, fork, start ---------------------------------------------------------------------------------------------------------- */
+/* ---- abort, fork, start
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static void* abort_later(void* comm) {
   usleep(100000);
@@ -336,7 +368,8 @@ static int abort_while_waiting(rank_env* env) {
     return 0;
   }
   meshcclResult_t result = meshcclAllReduce(&x, &x, 1, meshcclFloat32, meshcclSum, comm, NULL);
-  expect(result == meshcclRemoteError && strstr(meshcclGetLastError(comm), "rank 0 aborted"), "%s: %s", meshcclGetErrorString(result), meshcclGetLastError(comm));
+  expect(result == meshcclRemoteError && strstr(meshcclGetLastError(comm), "rank 0 aborted"), "%s: %s",
+         meshcclGetErrorString(result), meshcclGetLastError(comm));
   meshcclCommDestroy(comm);
   return 0;
 }
@@ -440,10 +473,12 @@ static int statistics(rank_env* env) {
   for (int k = 0; k < 10; k++) need(meshcclAllReduce(x, x, 100000, meshcclFloat32, meshcclSum, comm, NULL));
   for (int k = 0; k < 10; k++) need(meshcclAllReduce(x, x, 99999, meshcclFloat32, meshcclSum, comm, NULL));
   need(meshcclCommGetStats(comm, &stats));
-  expect(stats.operations == 20 && stats.plansBuilt == 1 && stats.planHits == 19, "%llu operations, %llu plans, %llu hits",
-         (unsigned long long)stats.operations, (unsigned long long)stats.plansBuilt, (unsigned long long)stats.planHits);
+  expect(stats.operations == 20 && stats.plansBuilt == 1 && stats.planHits == 19,
+         "%llu operations, %llu plans, %llu hits", (unsigned long long)stats.operations,
+         (unsigned long long)stats.plansBuilt, (unsigned long long)stats.planHits);
   expect(stats.bytesSent >= 20u * 399996 / 2, "%llu bytes sent", (unsigned long long)stats.bytesSent);
-  expect(stats.callerNs > 0 && stats.peers == 1, "caller %llu ns, %d peers", (unsigned long long)stats.callerNs, stats.peers);
+  expect(stats.callerNs > 0 && stats.peers == 1, "caller %llu ns, %d peers", (unsigned long long)stats.callerNs,
+         stats.peers);
   need(meshcclCommDestroy(comm));
   return 0;
 }
