@@ -75,6 +75,7 @@ static meshcclResult_t push_departures(mci_run* run, mci_chan* chan) {
       continue;
     }
     MCI_TRY(mci_lane_push(to->lane, run->op, &from->view, number, chan->elements, chan->nslices, &to->departure));
+    to->room = NULL;
     if (to->arg.flags & MCI_COPY) mci_lane_departure(to->lane, to->departure)->no_lend = true;
   }
   return meshcclSuccess;
@@ -84,6 +85,22 @@ static meshcclResult_t note_token(mci_chan* chan, meshcclResult_t result, uint64
   if (result != meshcclInProgress) return result;
   MCI_TRY(mci_grow(&chan->tokens, sizeof *chan->tokens, &chan->cap_tokens, (size_t)chan->ntokens + 1));
   chan->tokens[chan->ntokens++] = token;
+  return meshcclSuccess;
+}
+
+/* The result of a fold that a COPY destination sends stands in a room of its own: the local destination may be written
+ * again before it has left. */
+static meshcclResult_t make_rooms(mci_chan* chan) {
+  for (unsigned k = 0; k < chan->step->ndst; k++) {
+    mci_operand_state* to = &chan->operands[k];
+    if (is_local(&to->arg) || !(to->arg.flags & MCI_COPY) || chan->elements == 0) continue;
+    mci_departure* d = mci_lane_departure(to->lane, to->departure);
+    MCI_TRY(mci_bounce_alloc(d->op, chan->elements * d->op->type_size, (void**)&to->room));
+    d->source.base = d->source.at = to->room;
+    d->source.left = chan->elements;
+    d->buffer = 2;
+    d->no_lend = false;
+  }
   return meshcclSuccess;
 }
 
@@ -161,8 +178,8 @@ static void choose_staging(mci_chan* chan, char** slots, bool* spill_needed) {
   int room = MESHCCL_MAX_FOLD_DESTINATIONS;
   for (unsigned k = 0; k < chan->step->ndst; k++) {
     const mci_arg* arg = &chan->operands[k].arg;
+    room -= is_local(arg) || chan->operands[k].room;
     if (!is_local(arg)) continue;
-    room--;
     only_spills = only_spills && (arg->flags & MCI_SPILL);
   }
   chan->staged_now = 0;
@@ -216,6 +233,10 @@ static meshcclResult_t fold_stretch(mci_engine* engine, mci_run* run, mci_chan* 
   for (unsigned k = 0; k < step->ndst; k++) {
     mci_operand_state* operand = &chan->operands[k];
     if (slots[k]) destinations[fold.ndestinations++] = slots[k] + offset * op->type_size;
+    if (!slots[k] && !is_local(&operand->arg) && operand->room) {
+      uint64_t done = chan->slice * mci_slice_elements(engine, op) + offset;
+      destinations[fold.ndestinations++] = operand->room + done * op->type_size;
+    }
     if (!is_local(&operand->arg)) continue;
     void* at = mci_view_take(&operand->view, length, &got);
     if (spill_needed || !(operand->arg.flags & MCI_SPILL)) destinations[fold.ndestinations++] = at;
@@ -292,7 +313,7 @@ static meshcclResult_t load(mci_engine* engine, mci_run* run, mci_chan* chan, bo
   MCI_TRY(load_operands(engine, run, chan));
   MCI_TRY(push_departures(run, chan));
   chan->phase = MCI_CHAN_SLICE;
-  if (!chan->is_send) return meshcclSuccess;
+  if (!chan->is_send) return make_rooms(chan);
   MCI_TRY(run_send(engine, chan));
   chan->phase = MCI_CHAN_FOLDING;
   return meshcclSuccess;

@@ -109,6 +109,7 @@ typedef struct {
   mci_view view;
   mci_lane* lane;
   uint64_t departure; /* absolute number on its lane */
+  char* room;         /* COPY destination of a fold: where the result stands until it has left */
 } mci_operand_state;
 
 typedef enum { MCI_CHAN_LOAD, MCI_CHAN_SLICE, MCI_CHAN_FOLDING, MCI_CHAN_DONE } mci_chan_phase;

@@ -8,10 +8,15 @@ static uint32_t most_operands(const mci_channel* channel) {
   return most;
 }
 
-static uint32_t local_destinations(const mci_channel* channel, const mci_instr* instr) {
-  uint32_t n = 0;
-  for (uint32_t k = 0; k < instr->ndst; k++) n += channel->operands[instr->operands + k].kind != MCI_LANE;
-  return n;
+/* Destinations that one fold writes at most: local ones, and rooms of copied messages. */
+static uint32_t written_destinations(const mci_channel* channel, const mci_instr* instr) {
+  uint32_t local = 0, copied = 0;
+  for (uint32_t k = 0; k < instr->ndst; k++) {
+    const mci_operand* operand = &channel->operands[instr->operands + k];
+    local += operand->kind != MCI_LANE;
+    copied += operand->kind == MCI_LANE && (operand->flags & MCI_COPY);
+  }
+  return local ? local + copied : 0;
 }
 
 static meshcclResult_t check_limits(const mci_program* program) {
@@ -20,7 +25,7 @@ static meshcclResult_t check_limits(const mci_program* program) {
     for (uint32_t i = 0; i < channel->ninstrs; i++) {
       const mci_instr* instr = &channel->instrs[i];
       if (instr->nsrc > MESHCCL_MAX_FOLD_SOURCES || instr->ndst > MESHCCL_MAX_FOLD_SOURCES ||
-          local_destinations(channel, instr) > MESHCCL_MAX_FOLD_DESTINATIONS)
+          written_destinations(channel, instr) > MESHCCL_MAX_FOLD_DESTINATIONS)
         MCI_FAIL(meshcclNotSupported,
                  "channel %u has a step with %u destinations and %u sources, at most %d are supported", channel->id,
                  instr->ndst, instr->nsrc, MESHCCL_MAX_FOLD_SOURCES);

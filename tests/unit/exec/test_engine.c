@@ -75,7 +75,7 @@ static void world_open(world* w, uint32_t n, const meshcclDevice_t* device, uint
                                   .ntransports = 1,
                                   .slice_bytes = slice,
                                   .credits = credits,
-                                  .stall_ns = 20000000000ull,
+                                  .stall_ns = 100000000000ull,
                                   .host = {&w->ends[r], introduce, report}};
     check_ok(mci_engine_create(&options, &w->engines[r]));
   }
@@ -127,7 +127,7 @@ static int32_t expected(mci_coll coll, uint32_t n, uint32_t rank, uint64_t count
 }
 
 static void drive(world* w, uint64_t* random) {
-  uint64_t until = mci_now_ns() + 20000000000ull;
+  uint64_t until = mci_now_ns() + 100000000000ull;
   for (uint32_t done = 0; done < w->n;) {
     mci_engine_progress(w->engines[test_random(random) % w->n]);
     done = 0;
