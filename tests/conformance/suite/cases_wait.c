@@ -33,7 +33,7 @@ static void wake_round(suite_pair* pair, int fd, uint32_t poll_us, size_t bytes)
   parties_until(sleeper, 1, armed, sleeper, "arm() succeeds");
   uint64_t before = pair->back->dataReceived;
   suite_check(world, party_send_data(pair->forth, bytes, PIECES_ONE), "an idle link answers Busy");
-  uint64_t limit = mci_now_ns() + 5000000000u;
+  uint64_t limit = mci_now_ns() + suite_patience_ns(sender->subject);
   while (pair->back->dataReceived == before) {
     if (pair->n > 1) party_progress(sender);
     if (fd < 0) {

@@ -7,8 +7,6 @@
 
 #include "traffic.h"
 
-#define STUCK_NS 20000000000u
-
 /* ---- one body per rank, in threads or processes ---- */
 
 typedef struct {
@@ -118,7 +116,7 @@ static void traffic_loop(suite_actor* actors, int n) {
       last = mci_now_ns();
       continue;
     }
-    for (int i = 0; i < n && mci_now_ns() - last > STUCK_NS; i++)
+    for (int i = 0; i < n && mci_now_ns() - last > suite_patience_ns(actors[i].party.subject); i++)
       if (!actors[i].complete) actor_stuck(&actors[i]);
     if (actors[0].traffic->flags & TRAFFIC_SLEEP) actors_sleep(actors, n);
     sched_yield();

@@ -158,7 +158,7 @@ bool party_idle(const suite_party* party) { return !party->outgoing && !party->i
 size_t party_max_payload(const suite_link* link) { return MCI_MIN(link->figures.maxPayload, (size_t)1 << 20); }
 
 void parties_until(suite_party* parties, int n, bool (*ready)(void*), void* argument, const char* what) {
-  uint64_t limit = mci_now_ns() + 20000000000u;
+  uint64_t limit = mci_now_ns() + suite_patience_ns(parties[0].subject);
   while (!ready(argument)) {
     for (int i = 0; i < n; i++) party_progress(&parties[i]);
     suite_check(parties[0].world, mci_now_ns() < limit, "waited too long until %s", what);

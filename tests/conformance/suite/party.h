@@ -77,6 +77,9 @@ void suite_fail(suite_world* world, const char* format, ...) MCI_PRINTF(2, 3) __
 /* Runs body(argument) so that suite_fail ends it. */
 void suite_guard(suite_world* world, void (*body)(void*), void* argument);
 
+/* How long a case may stand still. */
+uint64_t suite_patience_ns(const suite_subject* subject);
+
 /* ---- world ---- */
 suite_world* suite_world_make(suite_mode mode, int n, const suite_launcher* launcher);
 void suite_world_free(suite_world* world);

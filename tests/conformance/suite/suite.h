@@ -32,6 +32,7 @@ typedef struct {
   const char* parameter; /* MESHCCL_<parameter> is `value` for the transport; NULL: none is set */
   const char* value;
   uint32_t traits;                /* SUITE_* */
+  uint32_t patience_ms;           /* a case that stands still for so long has failed; 0: 20000 */
   const suite_launcher* launcher; /* NULL: forked processes, if the traits say so */
 } suite_subject;
 

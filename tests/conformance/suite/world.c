@@ -29,6 +29,10 @@ void suite_guard(suite_world* world, void (*body)(void*), void* argument) {
   while (atomic_load_explicit(&world->failed, memory_order_acquire) == 1) sched_yield();
 }
 
+uint64_t suite_patience_ns(const suite_subject* subject) {
+  return (subject->patience_ms ? subject->patience_ms : 20000u) * (uint64_t)1000000;
+}
+
 suite_world* suite_world_make(suite_mode mode, int n, const suite_launcher* launcher) {
   suite_world* world =
       mmap(NULL, sizeof *world, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0); /* zeroed */
