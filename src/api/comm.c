@@ -205,7 +205,7 @@ static void flush(meshcclComm_t comm) {
     int moved = mci_comm_progress(comm);
     if (moved == 0 && comm->async_error != meshcclSuccess && atomic_load(&comm->async_pending) == 0) break;
     if (moved) {
-      mci_wait_moved(&waiter);
+      mci_wait_moved(&waiter, comm);
     } else {
       mci_wait_idle(&waiter, comm);
     }

@@ -69,6 +69,7 @@ struct meshcclComm {
   uint32_t nuser_ops, cap_user_ops;
   uint64_t splits;
   mci_call* free_calls;
+  uint32_t spin_ns;         /* how long waiting for a peer spins at present */
   atomic_int async_pending; /* operations on streams that are not finished */
   meshcclResult_t async_error;
   char async_text[1024];
@@ -163,14 +164,16 @@ void mci_runtime_wake(void); /* there is work that nobody waits for */
 
 /* wait.c */
 typedef struct {
-  uint64_t began_ns, idle_since_ns;
+  uint64_t idle_since_ns;
   uint32_t idle;
+  bool yielded;
 } mci_waiter;
 void mci_wait_begin(mci_waiter* waiter);
 /* Called after a round without progress: spins, then yields, then sleeps. comm (may be NULL) is locked by the caller.
  */
 void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm);
-static inline void mci_wait_moved(mci_waiter* waiter) { waiter->idle = 0; }
+/* Called after a round with progress: begins anew, and learns how long spinning pays. */
+void mci_wait_moved(mci_waiter* waiter, meshcclComm_t comm);
 /* Waits until the call is done; comm is locked. */
 void mci_wait_call(meshcclComm_t comm, mci_call* call);
 

@@ -116,7 +116,7 @@ static meshcclResult_t wait_for(mci_call* call) {
   mci_wait_begin(&waiter);
   while (!atomic_load_explicit(&call->op.done, memory_order_acquire)) {
     if (mci_runtime_progress() > 0) {
-      mci_wait_moved(&waiter);
+      mci_wait_moved(&waiter, NULL);
     } else {
       mci_wait_idle(&waiter, NULL);
     }

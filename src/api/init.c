@@ -154,6 +154,7 @@ static meshcclResult_t bring_up(meshcclComm_t comm, mci_start* start) {
   comm->threadless =
       config->progressThread == 0 || (config->progressThread < 0 && !mci_param_int(MCI_P_PROGRESS_THREAD));
   comm->init_timeout_ns = seconds_or(config->initTimeout, MCI_P_INIT_TIMEOUT);
+  comm->spin_ns = (uint32_t)mci_param_int(MCI_P_SPIN_US) * 1000;
   comm->op_timeout_ns = seconds_or(config->opTimeout, MCI_P_OP_TIMEOUT);
   MCI_TRY(mci_device_find(start->device, &comm->device));
   MCI_TRY(make_topology(start, &comm->topo));

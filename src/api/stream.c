@@ -159,7 +159,7 @@ static void wait_idle(meshcclStream_t stream) {
   mci_wait_begin(&waiter);
   while (!mci_stream_idle(stream)) {
     if (mci_runtime_progress() > 0) {
-      mci_wait_moved(&waiter);
+      mci_wait_moved(&waiter, NULL);
     } else {
       mci_wait_idle(&waiter, NULL);
     }
@@ -269,7 +269,7 @@ meshcclResult_t meshcclEventSynchronize(meshcclEvent_t event) {
   mci_wait_begin(&waiter);
   while (!reached(event)) {
     if (mci_runtime_progress() > 0) {
-      mci_wait_moved(&waiter);
+      mci_wait_moved(&waiter, NULL);
     } else {
       mci_wait_idle(&waiter, NULL);
     }

@@ -8,6 +8,8 @@
 
 #define YIELDS_BEFORE_SLEEP 4000
 #define MAX_HANDLES 16
+#define FREE_ROUNDS 16 /* rounds without a look at the clock */
+#define LEAST_SPIN_NS 500u
 
 void mci_wait_begin(mci_waiter* waiter) { *waiter = (mci_waiter){0}; }
 
@@ -30,22 +32,39 @@ static void sleep_on(meshcclComm_t comm) {
   if (comm) mci_boot_clear(comm->boot);
 }
 
+/* A wait that ended while spinning says that the peer runs on another core: spin longer next time. One that ended only
+ * after the processor was given away says that the peer needed it: spin less. */
+void mci_wait_moved(mci_waiter* waiter, meshcclComm_t comm) {
+  if (waiter->idle <= FREE_ROUNDS) {
+    waiter->idle = 0;
+    return;
+  }
+  uint32_t most = (uint32_t)mci_param_int(MCI_P_SPIN_US) * 1000;
+  if (comm)
+    comm->spin_ns = waiter->yielded ? MCI_MAX(comm->spin_ns / 2, MCI_MIN(most, LEAST_SPIN_NS))
+                                    : MCI_MIN(comm->spin_ns * 2 + 100, most);
+  waiter->idle = 0;
+  waiter->yielded = false;
+}
+
 void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm) {
   uint32_t idle = waiter->idle++;
-  if (idle == 0) waiter->idle_since_ns = 0;
-  if (idle < 32) {
+  if (idle < FREE_ROUNDS) {
     mci_cpu_relax();
     return;
   }
   uint64_t now = mci_now_ns();
-  if (idle == 32) waiter->idle_since_ns = now;
+  if (idle == FREE_ROUNDS) waiter->idle_since_ns = now;
   if (comm && (idle & 63) == 0) {
     mci_engine_watch(comm->engine, now);
     mci_runtime_progress();
   }
-  if (now - waiter->idle_since_ns < (uint64_t)mci_param_int(MCI_P_SPIN_US) * 1000) {
+  if (now - waiter->idle_since_ns < (comm ? comm->spin_ns : LEAST_SPIN_NS)) {
     mci_cpu_relax();
-  } else if (idle < YIELDS_BEFORE_SLEEP) {
+    return;
+  }
+  waiter->yielded = true;
+  if (idle < YIELDS_BEFORE_SLEEP) {
     sched_yield();
   } else {
     sleep_on(comm);
@@ -58,7 +77,7 @@ void mci_wait_call(meshcclComm_t comm, mci_call* call) {
   mci_wait_begin(&waiter);
   while (!atomic_load_explicit(&call->op.done, memory_order_relaxed)) {
     if (mci_comm_progress(comm) > 0) {
-      mci_wait_moved(&waiter);
+      mci_wait_moved(&waiter, comm);
     } else if (!atomic_load_explicit(&call->op.done, memory_order_relaxed)) {
       mci_wait_idle(&waiter, comm);
     }
