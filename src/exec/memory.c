@@ -40,7 +40,7 @@ typedef struct bounce {
 } bounce;
 
 meshcclResult_t mci_bounce_alloc(mci_op* op, size_t bytes, void** out) {
-  bounce* room = mci_alloc(sizeof *room + bytes);
+  bounce* room = mci_realloc(NULL, sizeof *room + bytes); /* written before it is read: not zeroed */
   if (!room) return mci_oom(sizeof *room + bytes);
   room->next = op->bounces;
   op->bounces = room;
