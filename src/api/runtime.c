@@ -8,7 +8,14 @@
 #include "api/comm.h"
 #include "base/globals.h"
 
-static struct mci_runtime* runtime(void) { return &mci_runtime; }
+/* In a forked child everything listed is the parent's, and its thread and locks are not here: begin anew. */
+static struct mci_runtime* runtime(void) {
+  uint32_t generation = mci_fork_generation();
+  if (MCI_UNLIKELY(mci_runtime.generation != generation))
+    mci_runtime = (struct mci_runtime){
+        .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .generation = generation};
+  return &mci_runtime;
+}
 
 void mci_runtime_add_comm(meshcclComm_t comm) {
   struct mci_runtime* rt = runtime();
@@ -96,9 +103,8 @@ void mci_runtime_wake(void) {
   struct mci_runtime* rt = runtime();
   pthread_mutex_lock(&rt->lock);
   if (has_work(rt)) {
-    if (!rt->running || rt->generation != mci_fork_generation()) {
+    if (!rt->running) {
       rt->stopping = false;
-      rt->generation = mci_fork_generation();
       rt->running = pthread_create(&rt->thread, NULL, carry, rt) == 0;
     }
     pthread_cond_signal(&rt->wake);
@@ -112,7 +118,7 @@ void mci_runtime_remove_comm(meshcclComm_t comm) {
   if (comm->prev) comm->prev->next = comm->next;
   if (comm->next) comm->next->prev = comm->prev;
   if (rt->comms == comm) rt->comms = comm->next;
-  bool stop = !rt->comms && rt->running && rt->generation == mci_fork_generation();
+  bool stop = !rt->comms && rt->running;
   if (stop) {
     rt->stopping = true;
     rt->running = false;

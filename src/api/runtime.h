@@ -12,7 +12,7 @@ struct mci_runtime {
   meshcclStream_t streams;
   pthread_t thread;
   bool running, stopping;
-  uint32_t generation; /* of forks, when the thread was started */
+  uint32_t generation; /* of forks: whose lists these are */
 };
 extern struct mci_runtime mci_runtime;
 #endif

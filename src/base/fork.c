@@ -1,13 +1,19 @@
-/* Notices fork: communicators of the parent are not usable in the child. The lock of the globals is held across the
- * fork, so that a child of a process with several threads finds it free and what it guards whole. */
+/* Notices fork: communicators of the parent are not usable in the child. The locks of the globals are held across the
+ * fork, so that a child of a process with several threads finds them free and what they guard whole. */
 #include "base/globals.h"
 
-static void before(void) { pthread_mutex_lock(&mci_globals.lock); }
+static void before(void) {
+  pthread_mutex_lock(&mci_globals.plugins_lock);
+  pthread_mutex_lock(&mci_globals.lock);
+}
 
-static void in_parent(void) { pthread_mutex_unlock(&mci_globals.lock); }
+static void in_parent(void) {
+  pthread_mutex_unlock(&mci_globals.lock);
+  pthread_mutex_unlock(&mci_globals.plugins_lock);
+}
 
 static void in_child(void) {
-  pthread_mutex_unlock(&mci_globals.lock);
+  in_parent();
   atomic_fetch_add(&mci_globals.forks, 1);
 }
 
