@@ -1,0 +1,49 @@
+/* meshccl: one program, one subcommand per file. Finds the subcommand and hands over. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "tools/tools.h"
+
+static const mci_tool tools[] = {
+    {"run", mci_tool_run, "start the ranks of a program on this machine"},
+    {"version", mci_tool_version, "print the version"},
+};
+
+static void print_help(FILE* out) {
+  fprintf(out, "usage: meshccl COMMAND [options]\n\n");
+  for (size_t i = 0; i < MCI_COUNT(tools); i++) fprintf(out, "  %-10s %s\n", tools[i].name, tools[i].help);
+  fprintf(out, "\nmeshccl COMMAND --help tells more of each.\n");
+}
+
+static int unknown(const char* name) {
+  unsigned best = 4;
+  const char* nearest = NULL;
+  for (size_t i = 0; i < MCI_COUNT(tools); i++) {
+    unsigned distance = mci_distance(name, tools[i].name);
+    if (distance >= best) continue;
+    best = distance;
+    nearest = tools[i].name;
+  }
+  fprintf(stderr, "meshccl: there is no command \"%s\"", name);
+  if (nearest) fprintf(stderr, "; did you mean \"%s\"?", nearest);
+  fprintf(stderr, "\n\n");
+  print_help(stderr);
+  return 2;
+}
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    print_help(stderr);
+    return 2;
+  }
+  const char* name = argv[1];
+  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+    print_help(stdout);
+    return 0;
+  }
+  if (strcmp(name, "--version") == 0) name = "version";
+  for (size_t i = 0; i < MCI_COUNT(tools); i++)
+    if (strcmp(name, tools[i].name) == 0) return tools[i].function(argc - 1, argv + 1);
+  return unknown(name);
+}

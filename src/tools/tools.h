@@ -1,0 +1,14 @@
+/* Subcommands of the program `meshccl`. Each takes its own argv (argv[0] is its name) and returns the exit status: 0
+ * done, 1 failed, 2 wrong usage; `run` returns its ranks' status. To add one: its function here and a row in main.c. */
+#ifndef MCI_TOOLS_H
+#define MCI_TOOLS_H
+
+typedef struct {
+  const char* name;
+  int (*function)(int argc, char** argv);
+  const char* help; /* one line */
+} mci_tool;
+
+int mci_tool_run(int argc, char** argv);
+int mci_tool_version(int argc, char** argv);
+#endif
