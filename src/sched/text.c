@@ -121,17 +121,26 @@ static void print_channel(mci_str* out, const mci_layout* layout, const mci_chan
   }
 }
 
+/* "3 2*4": equal neighbours are counted. */
+static void print_list(mci_str* out, const char* what, const uint32_t* values, uint32_t n) {
+  mci_str_add(out, "%s", what);
+  for (uint32_t i = 0, run; i < n; i += run) {
+    for (run = 1; i + run < n && values[i + run] == values[i];) run++;
+    mci_str_add(out, " %u", values[i]);
+    if (run > 1) mci_str_add(out, "*%u", run);
+  }
+}
+
 static void print_layout(mci_str* out, const mci_layout* layout) {
   mci_str_add(out, "layout %s-major blocks %u parts %u", layout->block_major ? "block" : "part", layout->nblocks,
               layout->nparts);
   bool equal = true;
   for (uint32_t i = 0; i < layout->nparts; i++) equal = equal && layout->weights[i] == 1;
-  for (uint32_t i = 0; i < layout->nparts && !equal; i++)
-    mci_str_add(out, "%s %u", i ? "" : " weights", layout->weights[i]);
+  if (!equal) print_list(out, " weights", layout->weights, layout->nparts);
   mci_str_add(out, "\n");
-  for (uint32_t i = 0; i < layout->nblocks && layout->order; i++)
-    mci_str_add(out, "%s %u", i ? "" : "order", layout->order[i]);
-  if (layout->order) mci_str_add(out, "\n");
+  if (!layout->order) return;
+  print_list(out, "order", layout->order, layout->nblocks);
+  mci_str_add(out, "\n");
 }
 
 static meshcclResult_t print_header(mci_str* out, const mci_program* p, const char* bits) {

@@ -218,13 +218,29 @@ meshcclResult_t mci_verify_step_form(const mci_verifier* v, const mci_verify_cha
 mci_size mci_verify_size(const mci_verifier* v, const mci_arg* arg);
 uint32_t mci_verify_cells(const mci_verifier* v, const mci_arg* arg);
 
+/* verify_clock.c */
+/* A clock with one reference; its content is the caller's to fill, zero when the memory is fresh. NULL: no memory. */
+mci_clock* mci_clock_new(mci_verifier* v);
+mci_clock* mci_clock_hold(mci_clock* clock);
+void mci_clock_drop(mci_verifier* v, mci_clock* clock);
+/* *clock learns what `other` knows and that `channel` has run `count` steps. Who knows already that step `past` of it
+ * has run knows `other`, too. */
+meshcclResult_t mci_clock_learn(mci_verifier* v, mci_clock** clock, const mci_clock* other, uint32_t channel,
+                                uint32_t count, uint32_t past);
+meshcclResult_t mci_verify_mark(mci_verifier* v, uint32_t channel, uint64_t count); /* some `after` names it */
+void mci_verify_sort_marks(mci_verifier* v);                                        /* when all are there */
+mci_mark* mci_verify_find_mark(mci_verifier* v, uint32_t channel, uint32_t count);
+
+/* verify_lane.c */
+/* The lane from a channel to the same channel of a rank; made when new. */
+meshcclResult_t mci_verify_lane_of(mci_verifier* v, uint32_t source, uint32_t target_rank, uint32_t* out);
+meshcclResult_t mci_message_push(mci_verifier* v, mci_verify_lane* lane, mci_message message);
+void mci_message_drop(mci_verifier* v, mci_message* message);
+
 /* verify_order.c */
 meshcclResult_t mci_verify_order_init(mci_verifier* v);
 void mci_verify_order_fini(mci_verifier* v);
-meshcclResult_t mci_verify_mark(mci_verifier* v, uint32_t channel, uint64_t count); /* some `after` names it */
-meshcclResult_t mci_verify_run(mci_verifier* v);                                    /* runs everything */
-/* The lane from a channel to a rank; made when new. */
-meshcclResult_t mci_verify_lane_of(mci_verifier* v, uint32_t source, uint32_t target_rank, uint32_t* out);
+meshcclResult_t mci_verify_run(mci_verifier* v); /* runs everything */
 
 /* verify_stuck.c */
 meshcclResult_t mci_verify_stuck(mci_verifier* v);

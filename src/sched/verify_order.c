@@ -4,155 +4,9 @@
  * The programs are a network of sequential processes that wait for named events only, so every execution makes the same
  * steps with the same messages: one run shows all of them. Credits do not enter: a step never waits for them, and a
  * departure that waits for the credit of message k - C waits for a step that comes before the taker of k anyway. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "sched/verify.h"
-
-/* ---- clocks ---- */
-
-/* Its content is the caller's to fill. */
-static mci_clock* clock_new(mci_verifier* v) {
-  mci_clock* clock = v->free_clocks;
-  if (clock) {
-    v->free_clocks = clock->next_free;
-  } else {
-    clock = mci_alloc(sizeof *clock + v->nchannels * sizeof *clock->known);
-  }
-  if (clock) clock->refs = 1;
-  return clock;
-}
-
-static mci_clock* hold(mci_clock* clock) {
-  clock->refs++;
-  return clock;
-}
-
-static void drop(mci_verifier* v, mci_clock* clock) {
-  if (!clock || --clock->refs) return;
-  clock->next_free = v->free_clocks;
-  v->free_clocks = clock;
-}
-
-/* *clock learns what `other` knows and that `channel` has run `count` steps. Who knows already that step `past` has run
- * knows `other`, too. */
-static meshcclResult_t learn(mci_verifier* v, mci_clock** clock, const mci_clock* other, uint32_t channel,
-                             uint32_t count, uint32_t past) {
-  if ((*clock)->known[channel] >= past) return meshcclSuccess;
-  mci_clock *old = *clock, *target = old;
-  if (old->refs > 1) {
-    target = clock_new(v);
-    if (!target) return mci_oom(sizeof *target + v->nchannels * sizeof *target->known);
-  }
-  const uint32_t *mine = old->known, *theirs = other->known;
-  for (uint32_t i = 0; i < v->nchannels; i++) target->known[i] = MCI_MAX(mine[i], theirs[i]);
-  target->known[channel] = MCI_MAX(target->known[channel], count);
-  if (target != old) drop(v, old);
-  *clock = target;
-  return meshcclSuccess;
-}
-
-/* ---- marks: counts of steps that an `after` names ---- */
-
-meshcclResult_t mci_verify_mark(mci_verifier* v, uint32_t channel, uint64_t count) {
-  MCI_TRY(mci_grow(&v->marks, sizeof *v->marks, &v->cap_marks, (size_t)v->nmarks + 1));
-  v->marks[v->nmarks++] = (mci_mark){.channel = channel, .count = (uint32_t)count, .uses = 1};
-  return meshcclSuccess;
-}
-
-static int by_channel(const void* a, const void* b) {
-  const mci_mark *x = a, *y = b;
-  if (x->channel != y->channel) return x->channel < y->channel ? -1 : 1;
-  return x->count < y->count ? -1 : x->count > y->count;
-}
-
-static void sort_marks(mci_verifier* v) {
-  if (v->nmarks) qsort(v->marks, v->nmarks, sizeof *v->marks, by_channel);
-  uint32_t n = 0;
-  for (uint32_t i = 0; i < v->nmarks; i++) {
-    if (n && by_channel(&v->marks[n - 1], &v->marks[i]) == 0) {
-      v->marks[n - 1].uses++;
-    } else {
-      v->marks[n++] = v->marks[i];
-    }
-  }
-  v->nmarks = n;
-  for (uint32_t i = n; i-- > 0;) {
-    mci_verify_channel* c = &v->channels[v->marks[i].channel];
-    c->wanted = i;
-    if (c->wanted_end == 0) c->wanted_end = i + 1;
-  }
-}
-
-static mci_mark* find_mark(mci_verifier* v, uint32_t channel, uint32_t count) {
-  mci_mark key = {.channel = channel, .count = count};
-  return bsearch(&key, v->marks, v->nmarks, sizeof *v->marks, by_channel);
-}
-
-/* ---- lanes ---- */
-
-static uint32_t* lane_entry(const mci_verifier* v, uint32_t source, uint32_t target) {
-  uint32_t mask = v->lane_table_size - 1;
-  uint32_t at =
-      (uint32_t)((source * UINT64_C(0x9e3779b97f4a7c15) + target * UINT64_C(0xc2b2ae3d27d4eb4f)) >> 32) & mask;
-  for (; v->lane_table[at]; at = (at + 1) & mask) {
-    const mci_verify_lane* lane = &v->lanes[v->lane_table[at] - 1];
-    if (lane->source == source && lane->target == target) break;
-  }
-  return &v->lane_table[at];
-}
-
-static meshcclResult_t grow_lanes(mci_verifier* v) {
-  MCI_TRY(mci_grow(&v->lanes, sizeof *v->lanes, &v->cap_lanes, (size_t)v->nlanes + 1));
-  if ((uint64_t)v->nlanes * 2 < v->lane_table_size) return meshcclSuccess;
-  uint32_t size = MCI_MAX(v->lane_table_size * 2, 256u);
-  uint32_t* table = mci_alloc(size * sizeof *table);
-  if (!table) return mci_oom(size * sizeof *table);
-  mci_free(v->lane_table);
-  v->lane_table = table;
-  v->lane_table_size = size;
-  for (uint32_t i = 0; i < v->nlanes; i++) *lane_entry(v, v->lanes[i].source, v->lanes[i].target) = i + 1;
-  return meshcclSuccess;
-}
-
-meshcclResult_t mci_verify_lane_of(mci_verifier* v, uint32_t source, uint32_t target_rank, uint32_t* out) {
-  uint32_t target = mci_verify_find_channel(v, target_rank, v->channels[source].channel->id);
-  MCI_TRY(grow_lanes(v));
-  uint32_t* entry = lane_entry(v, source, target);
-  if (!*entry) {
-    v->lanes[v->nlanes++] = (mci_verify_lane){.source = source, .target = target};
-    *entry = v->nlanes;
-  }
-  *out = *entry - 1;
-  return meshcclSuccess;
-}
-
-static meshcclResult_t push(mci_verifier* v, mci_verify_lane* lane, mci_message message) {
-  uint32_t queued = lane->sent - lane->taken, old = lane->cap_messages;
-  if (queued == old) {
-    uint32_t size = MCI_MAX(old * 2, 4u);
-    mci_message* ring = mci_alloc(size * sizeof *ring);
-    if (!ring) return mci_oom(size * sizeof *ring);
-    for (uint32_t k = lane->taken; k != lane->sent; k++) ring[k & (size - 1)] = lane->messages[k & (old - 1)];
-    mci_free(lane->messages);
-    lane->messages = ring;
-    lane->cap_messages = size;
-  }
-  message.load->refs++;
-  hold(message.start);
-  hold(message.complete);
-  lane->messages[lane->sent++ & (lane->cap_messages - 1)] = message;
-  v->messages++;
-  return meshcclSuccess;
-}
-
-static void drop_message(mci_verifier* v, mci_message* message) {
-  if (message->load && --message->load->refs == 0) mci_free(message->load);
-  drop(v, message->start);
-  drop(v, message->complete);
-}
-
-/* ---- running ---- */
 
 static void enqueue(mci_verifier* v, uint32_t channel) {
   mci_verify_channel* c = &v->channels[channel];
@@ -222,21 +76,21 @@ static meshcclResult_t set_clocks(mci_verifier* v, uint32_t* depth) {
     uint32_t count = (uint32_t)mci_cursor_after(&c->cursor, c->step, k, &id);
     if (count == 0) continue;
     uint32_t other = mci_verify_find_channel(v, c->rank, id);
-    mci_mark* mark = find_mark(v, other, count);
-    MCI_TRY(learn(v, &v->start, mark->clock, other, count, count));
+    mci_mark* mark = mci_verify_find_mark(v, other, count);
+    MCI_TRY(mci_clock_learn(v, &v->start, mark->clock, other, count, count));
     *depth = MCI_MAX(*depth, mark->depth);
     if (--mark->uses) continue;
-    drop(v, mark->clock);
+    mci_clock_drop(v, mark->clock);
     mark->clock = NULL;
   }
   for (uint32_t i = 0; i < v->narrivals; i++) {
     const mci_message* m = &v->arrivals[i];
-    MCI_TRY(learn(v, &v->start, m->start, m->channel, m->step, m->step + 1));
+    MCI_TRY(mci_clock_learn(v, &v->start, m->start, m->channel, m->step, m->step + 1));
   }
-  v->complete = hold(v->start);
+  v->complete = mci_clock_hold(v->start);
   for (uint32_t i = 0; i < v->narrivals; i++) {
     const mci_message* m = &v->arrivals[i];
-    MCI_TRY(learn(v, &v->complete, m->complete, m->channel, m->step + 1, m->step + 1));
+    MCI_TRY(mci_clock_learn(v, &v->complete, m->complete, m->channel, m->step + 1, m->step + 1));
   }
   return meshcclSuccess;
 }
@@ -257,7 +111,7 @@ static meshcclResult_t send_all(mci_verifier* v, uint32_t cells, mci_size size, 
     uint32_t lane;
     result = mci_verify_lane_of(v, v->now_channel, arg.peer, &lane);
     mci_message message = {load, cells, size, v->now_channel, c->done, depth, v->start, v->complete};
-    if (result == meshcclSuccess) result = push(v, &v->lanes[lane], message);
+    if (result == meshcclSuccess) result = mci_message_push(v, &v->lanes[lane], message);
     if (result != meshcclSuccess) break;
     const mci_verify_channel* target = &v->channels[v->lanes[lane].target];
     if (target->wait == MCI_WAITS_LANE && target->wait_for == lane) enqueue(v, v->lanes[lane].target);
@@ -271,7 +125,7 @@ static void advance(mci_verifier* v) {
   mci_verify_channel* c = v->now;
   c->done++;
   if (c->wanted < c->wanted_end && v->marks[c->wanted].count == c->done) {
-    v->marks[c->wanted].clock = hold(c->known);
+    v->marks[c->wanted].clock = mci_clock_hold(c->known);
     v->marks[c->wanted++].depth = c->depth;
   }
   uint32_t waiter = c->waiters;
@@ -297,21 +151,21 @@ static meshcclResult_t run_step(mci_verifier* v, uint32_t channel) {
   mci_size size = {0};
   v->now_channel = channel;
   meshcclResult_t result = take_arrivals(v, &depth);
-  v->start = hold(c->known);
+  v->start = mci_clock_hold(c->known);
   v->complete = NULL;
   if (result == meshcclSuccess) result = set_clocks(v, &depth);
   if (result == meshcclSuccess) result = mci_verify_step(v, &cells, &size);
   if (result == meshcclSuccess) result = send_all(v, cells, size, depth);
-  for (uint32_t i = 0; i < v->narrivals; i++) drop_message(v, &v->arrivals[i]);
-  drop(v, v->start);
+  for (uint32_t i = 0; i < v->narrivals; i++) mci_message_drop(v, &v->arrivals[i]);
+  mci_clock_drop(v, v->start);
   if (result == meshcclSuccess) {
-    drop(v, c->known);
+    mci_clock_drop(v, c->known);
     c->known = v->complete;
     c->depth = depth;
     v->depth = MCI_MAX(v->depth, depth);
     advance(v);
   } else {
-    drop(v, v->complete);
+    mci_clock_drop(v, v->complete);
   }
   return result;
 }
@@ -354,27 +208,28 @@ meshcclResult_t mci_verify_run(mci_verifier* v) {
 }
 
 meshcclResult_t mci_verify_order_init(mci_verifier* v) {
-  sort_marks(v);
+  mci_verify_sort_marks(v);
   v->queue = mci_alloc(v->nchannels * sizeof *v->queue);
-  mci_clock* nothing = clock_new(v); /* fresh memory: all zero */
+  mci_clock* nothing = mci_clock_new(v); /* fresh memory: all zero */
   if (!v->queue || !nothing) {
     mci_free(nothing);
     return mci_oom(v->nchannels * sizeof *v->queue);
   }
-  for (uint32_t i = 0; i < v->nchannels; i++) v->channels[i].known = hold(nothing);
-  drop(v, nothing);
+  for (uint32_t i = 0; i < v->nchannels; i++) v->channels[i].known = mci_clock_hold(nothing);
+  mci_clock_drop(v, nothing);
   return meshcclSuccess;
 }
 
 void mci_verify_order_fini(mci_verifier* v) {
   for (uint32_t i = 0; i < v->nlanes; i++) {
     mci_verify_lane* lane = &v->lanes[i];
-    for (uint32_t k = lane->taken; k != lane->sent; k++) drop_message(v, &lane->messages[k & (lane->cap_messages - 1)]);
+    for (uint32_t k = lane->taken; k != lane->sent; k++)
+      mci_message_drop(v, &lane->messages[k & (lane->cap_messages - 1)]);
     mci_free(lane->messages);
     mci_free(lane->taken_by);
   }
-  for (uint32_t i = 0; i < v->nmarks; i++) drop(v, v->marks[i].clock);
-  for (uint32_t i = 0; i < v->nchannels && v->channels; i++) drop(v, v->channels[i].known);
+  for (uint32_t i = 0; i < v->nmarks; i++) mci_clock_drop(v, v->marks[i].clock);
+  for (uint32_t i = 0; i < v->nchannels && v->channels; i++) mci_clock_drop(v, v->channels[i].known);
   for (mci_clock* clock = v->free_clocks; clock;) {
     mci_clock* next = clock->next_free;
     mci_free(clock);
