@@ -60,6 +60,7 @@ static meshcclResult_t list(mci_parser* p, const char* what, uint32_t n, bool ru
 
 static meshcclResult_t header_layout(mci_parser* p) {
   mci_scan* s = &p->scan;
+  mci_scan_blanks(s);
   if (!p->have_coll) return mci_scan_fail(s, "the collective must be named before the layout");
   bool block_major = mci_coll_block_major(p->coll);
   if (!mci_scan_word(s, block_major ? "block-major" : "part-major"))
