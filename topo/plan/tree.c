@@ -15,10 +15,9 @@
 #include "topo/plan/cost.h"
 #include "topo/plan/families.h"
 
-#define COLLS                                                                                                          \
-  (MCI_COLL_BIT(MCI_ALL_REDUCE) | MCI_COLL_BIT(MCI_BARRIER) | MCI_COLL_BIT(MCI_BROADCAST) | MCI_COLL_BIT(MCI_REDUCE) | \
-   MCI_COLL_BIT(MCI_GATHER) | MCI_COLL_BIT(MCI_SCATTER))
+#define COLLS (((1u << MCI_NUM_COLLS) - 1) & ~(MCI_COLL_BIT(MCI_ALL_TO_ALL) | MCI_COLL_BIT(MCI_SEND_RECV)))
 #define MAX_CHUNKS 64
+#define MAX_LISTED 4096 /* ranks whose blocks are listed one by one in every program */
 
 enum { UP, DOWN }; /* channels */
 
@@ -28,8 +27,15 @@ static meshcclResult_t tree_of(const mci_topo* topo, const mci_request* request,
   return mci_tree_of(topo, root, out);
 }
 
+/* Each block goes to, or comes from, everywhere. */
+static bool everywhere(mci_coll coll) { return coll == MCI_ALL_GATHER || coll == MCI_REDUCE_SCATTER; }
+
 static const char* refuse(const mci_topo* topo, const mci_request* request, char* buffer, size_t size) {
   if (mci_topo_nranks(topo) == 1) return "a single rank has no tree";
+  if (everywhere(request->coll) && mci_topo_nranks(topo) > MAX_LISTED) {
+    snprintf(buffer, size, "every rank's program would list the blocks of more than %d ranks", MAX_LISTED);
+    return buffer;
+  }
   if (mci_topo_routed(topo) || mci_topo_is_regular(topo) || mci_topo_is_full(topo)) return NULL;
   mci_tree tree;
   if (tree_of(topo, request, &tree) != meshcclSuccess) return "there is no memory for a tree";
@@ -57,15 +63,17 @@ static void cost_of_whole(const mci_topo* topo, const mci_request* request, cons
   }
 }
 
-/* Every block passes the root's link to its branch: the largest branch counts. */
+/* Every block passes the root's link to its branch: the largest branch counts. Where every block meets every rank, a
+ * link carries the blocks of all ranks on one of its sides, and a leaf has all others on the far one. */
 static void cost_of_blocks(const mci_topo* topo, const mci_request* request, const mci_tree* tree, mci_plan_cost* out) {
   mci_link link = mci_topo_link(topo);
-  uint32_t n = mci_topo_nranks(topo), branch = mci_tree_largest_branch(tree);
+  uint32_t n = mci_topo_nranks(topo), branch = everywhere(request->coll) ? n - 1 : mci_tree_largest_branch(tree);
   uint64_t message = mci_cost_wire(&link, mci_cost_share(request->bytes, 1, n)) + link.cost_ps;
   uint32_t children[MCI_TREE_MAX_CHILDREN];
-  *out = (mci_plan_cost){.steps = tree->depth, .chunks = 1, .load = (double)branch / n};
-  out->channels = mci_tree_children(tree, tree->root, children);
-  out->cost_ps = tree->hops * link.lat_ps + branch * message;
+  uint32_t passes = everywhere(request->coll) ? 2 : 1;
+  *out = (mci_plan_cost){.steps = passes * tree->depth, .chunks = 1, .load = (double)branch / n};
+  out->channels = passes == 2 ? 2 : mci_tree_children(tree, tree->root, children);
+  out->cost_ps = passes * tree->hops * link.lat_ps + branch * message;
 }
 
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
@@ -146,6 +154,10 @@ static meshcclResult_t build_steps(const mci_tree_spot* s, mci_coll coll) {
       return meshcclSuccess;
     case MCI_SCATTER:
       return mci_tree_build_scatter(s);
+    case MCI_ALL_GATHER:
+      return mci_tree_build_all_gather(s);
+    case MCI_REDUCE_SCATTER:
+      return mci_tree_build_reduce_scatter(s);
     default: /* all-reduce, barrier */
       reduce_up(s, MCI_OUT);
       broadcast_down(s, DOWN, true);

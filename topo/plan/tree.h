@@ -1,4 +1,5 @@
-/* Between tree.c (the family, whole vectors) and tree_blocks.c (gather and scatter). */
+/* Between tree.c (the family, whole vectors), tree_blocks.c (gather and scatter) and tree_exchange.c (all-gather and
+ * reduce-scatter). */
 #ifndef MCI_PLAN_TREE_H
 #define MCI_PLAN_TREE_H
 
@@ -20,5 +21,9 @@ uint32_t mci_tree_largest_branch(const mci_tree* tree);
 void mci_tree_build_gather(const mci_tree_spot* spot);
 meshcclResult_t mci_tree_build_scatter(const mci_tree_spot* spot);
 meshcclResult_t mci_tree_build_gather_root(const mci_tree_spot* spot);
+/* The ranks of a branch in preorder: a rank, then the branches of its children. To be freed. */
+meshcclResult_t mci_tree_branch(const mci_tree* tree, uint32_t top, uint32_t** ranks, uint32_t* n);
+meshcclResult_t mci_tree_build_all_gather(const mci_tree_spot* spot);
+meshcclResult_t mci_tree_build_reduce_scatter(const mci_tree_spot* spot);
 
 #endif

@@ -56,22 +56,27 @@ static void root_scatters(const mci_tree_spot* s, uint32_t child, uint32_t rank)
 
 typedef void (*visit)(const mci_tree_spot* s, uint32_t child, uint32_t rank);
 
-/* Calls visit for the ranks of a branch in preorder. */
-static meshcclResult_t walk_branch(const mci_tree_spot* s, uint32_t child, visit step) {
-  uint32_t *stack = NULL, cap = 0, n = 1;
-  MCI_TRY(mci_grow(&stack, sizeof *stack, &cap, 1));
-  meshcclResult_t result = meshcclSuccess;
-  stack[0] = child;
-  while (n > 0) {
-    uint32_t rank = stack[--n], below[MCI_TREE_MAX_CHILDREN];
-    step(s, child, rank);
-    uint32_t count = mci_tree_children(s->tree, rank, below);
-    MCI_TRY_OR(mci_grow(&stack, sizeof *stack, &cap, (size_t)n + count), err_stack);
-    while (count > 0) stack[n++] = below[--count];
+meshcclResult_t mci_tree_branch(const mci_tree* tree, uint32_t top, uint32_t** ranks, uint32_t* n) {
+  uint32_t total = mci_tree_size(tree, top), *list = mci_alloc(2 * (size_t)total * sizeof *list);
+  if (!list) return mci_oom(2 * (size_t)total * sizeof *list);
+  uint32_t *stack = list + total, waiting = 1; /* what waits and what is listed are never more than all */
+  stack[0] = top;
+  for (*n = 0; waiting > 0;) {
+    uint32_t below[MCI_TREE_MAX_CHILDREN];
+    list[*n] = stack[--waiting];
+    uint32_t count = mci_tree_children(tree, list[(*n)++], below);
+    while (count > 0) stack[waiting++] = below[--count];
   }
-err_stack:
-  mci_free(stack);
-  return result;
+  *ranks = list;
+  return meshcclSuccess;
+}
+
+static meshcclResult_t walk_branch(const mci_tree_spot* s, uint32_t child, visit step) {
+  uint32_t *ranks, n;
+  MCI_TRY(mci_tree_branch(s->tree, child, &ranks, &n));
+  for (uint32_t i = 0; i < n; i++) step(s, child, ranks[i]);
+  mci_free(ranks);
+  return meshcclSuccess;
 }
 
 static meshcclResult_t build_root(const mci_tree_spot* s, visit step) {

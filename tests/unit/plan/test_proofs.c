@@ -2,6 +2,16 @@
  */
 #include "plan_test.h"
 
+/* The predicted steps are the longest chain of messages. From one leaf of a tree to another it is shorter where the
+ * deepest branches of the root differ. */
+static void check_depth(const plan_case* c, uint64_t depth) {
+  bool blocks = c->request.coll == MCI_ALL_GATHER || c->request.coll == MCI_REDUCE_SCATTER;
+  uint64_t steps = c->candidate.cost.steps, slack = blocks && strcmp(c->candidate.family->name, "tree") == 0;
+  if (depth > steps || depth + slack < steps)
+    fail_msg("%s: a chain of %lu messages, %lu predicted", plan_case_text(c), (unsigned long)depth,
+             (unsigned long)steps);
+}
+
 static void prove(const plan_case* c) {
   mci_schedule* schedule = plan_schedule(c);
   for (int in_place = 0; in_place < 2; in_place++) {
@@ -9,9 +19,7 @@ static void prove(const plan_case* c) {
     mci_verify_report report;
     if (mci_schedule_verify(schedule, &options, &report) != meshcclSuccess)
       fail_msg("%s%s: %s", plan_case_text(c), in_place ? ", in place" : "", mci_error_last());
-    if (c->candidate.cost.chunks == 1 && report.depth != c->candidate.cost.steps)
-      fail_msg("%s: a chain of %lu messages, %u predicted", plan_case_text(c), (unsigned long)report.depth,
-               c->candidate.cost.steps);
+    if (c->candidate.cost.chunks == 1) check_depth(c, report.depth);
   }
   mci_schedule_destroy(schedule);
 }

@@ -24,7 +24,7 @@ static void run(const plan_case* c, const mci_schedule* schedule, uint64_t count
 
 static void run_all_counts(const plan_case* c) {
   uint64_t p = mci_topo_nranks(c->topo);
-  const uint64_t counts[] = {0, 1, 2, p - 1, p, p + 1, 1009};
+  const uint64_t counts[] = {0, 1, 2, p - 1, p, p + 1, c->candidate.cost.chunks == 1 ? 1009 : 131};
   mci_schedule* schedule = plan_schedule(c);
   for (size_t i = 0; i < MCI_COUNT(counts); i++)
     for (int in_place = 0; in_place < 2; in_place++) run(c, schedule, counts[i], in_place);
