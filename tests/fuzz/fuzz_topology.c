@@ -11,7 +11,15 @@ static void require(bool holds) {
   if (!holds) abort();
 }
 
+/* Grids of a million nodes with holes are legal and cost memory: they would only stop the fuzzer. */
+static bool small(const uint8_t* data, size_t size) {
+  unsigned digits = 0;
+  for (size_t i = 0; i < size && data[i] != '@'; i++) digits += data[i] >= '0' && data[i] <= '9';
+  return digits <= 6;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (!small(data, size)) return 0;
   char* text = malloc(size + 1);
   mci_topo *topo, *back;
   mci_str first = {0}, second = {0};
