@@ -10,5 +10,6 @@ typedef struct {
 } mci_tool;
 
 int mci_tool_run(int argc, char** argv);
+int mci_tool_topo(int argc, char** argv);
 int mci_tool_version(int argc, char** argv);
 #endif

@@ -1,0 +1,49 @@
+#!/bin/sh
+# `meshccl topo`: figures, drawing, damage, JSON, and an exit status that tells mistakes from topologies in pieces.
+# Usage: test_topo_tool.sh PATH_OF_MESHCCL
+set -u
+meshccl=$1
+failures=0
+
+# expect STATUS TEXT ARGUMENTS...: the status, and TEXT somewhere in stdout and stderr
+expect() {
+  status=$1 text=$2
+  shift 2
+  out=$("$meshccl" topo "$@" 2>&1)
+  got=$?
+  if [ $got -ne "$status" ]; then
+    echo "meshccl topo $*: exit status $got, expected $status"
+    failures=$((failures + 1))
+  fi
+  case $out in
+    *"$text"*) ;;
+    *) echo "meshccl topo $*: \"$text\" is missing in: $out"; failures=$((failures + 1)) ;;
+  esac
+}
+
+expect 0 "torus:4x4@50GB/s,500ns" torus:4x4
+expect 0 "diameter    4 hops" torus:4x4
+expect 0 "- 12 -- 13 -- 14 -- 15 -" torus:4x4
+expect 0 "ranks       1062000" mesh:1000x1062
+expect 0 "3    x    4" mesh:3x3@dead=1.1
+expect 0 "+25.0%" mesh:5x5@dead=1.1 --bytes 64M
+expect 0 '"spec":"ring:3@50GB/s,500ns","ranks":3,"dims":[3],"wraps":[true]' ring:3 --json
+expect 0 '{"collective":"all_reduce","factor":0.666666667,"exact":true' ring:3 --json
+expect 0 '"drawing":"0 -- 1\u000a"' line:2 --json --draw
+expect 0 '"drawing":""' torus:3x3x3 --json --draw
+expect 1 "in pieces" mesh:3x3@dead=0.1+1.0
+expect 2 '"9.9" at character 15' mesh:3x3@dead=9.9
+expect 2 "ranks 0 to 2" ring:3 --root 3
+expect 2 '"x" is not a rank' ring:3 --root x
+expect 2 "--bytes" ring:3 --bytes lots
+expect 2 "lacks its value" ring:3 --bytes
+expect 2 '"--colour"' ring:3 --colour
+expect 2 "a topology is missing"
+expect 0 "usage: meshccl topo" --help
+
+# A mistake says nothing on stdout, so that a reader of JSON sees no half an object.
+if [ -n "$("$meshccl" topo ring:0 --json 2>/dev/null)" ]; then
+  echo "a bad spec wrote to stdout"
+  failures=$((failures + 1))
+fi
+[ $failures -eq 0 ]
