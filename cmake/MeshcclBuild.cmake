@@ -37,14 +37,21 @@ function(meshccl_module name)
   set_property(GLOBAL APPEND PROPERTY MESHCCL_MODULES mci_${name})
 endfunction()
 
-# meshccl_test(NAME FILE LABEL [TIMEOUT s] [ARGS ...]): one CMocka binary against the static library of all modules.
+# Tests in which threads share memory: built by the target tests_threads and run under the thread sanitizer.
+set(MESHCCL_THREAD_TESTS "^test_(shm|conformance_(shm|memory|self)|engine|boot|registry)")
+
+# meshccl_test(NAME FILE LABEL [TIMEOUT s]): one CMocka binary against the static library of all modules.
 function(meshccl_test name file label)
   cmake_parse_arguments(T "" "TIMEOUT" "" ${ARGN})
   if(NOT T_TIMEOUT)
-    set(T_TIMEOUT 120)
+    set(T_TIMEOUT 600)
   endif()
   add_executable(${name} ${file})
   target_link_libraries(${name} PRIVATE mci_test_support meshccl_internal PkgConfig::cmocka m)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${T_TIMEOUT})
+  if(name MATCHES "${MESHCCL_THREAD_TESTS}")
+    set_property(TEST ${name} APPEND PROPERTY LABELS threads)
+    add_dependencies(tests_threads ${name})
+  endif()
 endfunction()

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { DEEPEST = 8, LINE = 256, MOST_LINES = 4096, MOST_TENSORS = 1 << 20 };
 static const uint64_t most_elements = (uint64_t)1 << 50;
@@ -106,10 +107,14 @@ static int read_lines(reader* r, FILE* file) {
   return 0;
 }
 
+/* A name without folder and ending is a file of the folder PERF_WORKLOADS, which is relative to the program's own. */
 static FILE* open_model(const char* name, char* path, size_t size) {
   snprintf(path, size, "%s", name);
   if (strchr(name, '/') || strchr(name, '.')) return fopen(path, "r");
-  snprintf(path, size, "%s/%s.txt", PERF_WORKLOADS, name);
+  ssize_t length = readlink("/proc/self/exe", path, size - 1);
+  while (length > 0 && path[length - 1] != '/') length--;
+  if (length < 0) length = 0;
+  snprintf(path + length, size - (size_t)length, "%s/%s.txt", PERF_WORKLOADS, name);
   return fopen(path, "r");
 }
 

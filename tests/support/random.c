@@ -1,4 +1,4 @@
-/* Seeds that are printed and settable, and the generator behind random tests. */
+/* Seeds that are printed and settable, the generator behind random tests, and how long tests may take. */
 #include "support/test.h"
 
 uint64_t test_seed(void) {
@@ -10,6 +10,8 @@ uint64_t test_seed(void) {
   }
   return seed;
 }
+
+bool test_long(void) { return mci_env("MESHCCL_TESTS_LONG") != NULL; }
 
 uint64_t test_random(uint64_t* state) {
   *state += 0x9e3779b97f4a7c15u;

@@ -36,4 +36,6 @@
 uint64_t test_seed(void);
 /* A small generator, good enough for tests. */
 uint64_t test_random(uint64_t* state);
+/* Whether tests may take minutes: MESHCCL_TESTS_LONG is set. They cover less, but of every kind, when it is not. */
+bool test_long(void);
 #endif

@@ -46,7 +46,7 @@ static void break_it(const char* what, mci_schedule* schedule) {
   for (uint32_t r = 0; r < schedule->nranks; r++)
     for (uint32_t c = 0; c < schedule->programs[r]->nchannels; c++)
       steps += mci_channel_steps(&schedule->programs[r]->channels[c]);
-  if (steps <= 3000) test_all_mutants(what, schedule, 1 + 200 / (steps + 1), &tally);
+  if (steps <= (test_long() ? 3000 : 300)) test_all_mutants(what, schedule, 1 + 200 / (steps + 1), &tally);
 }
 
 static void mutants_of_plans_are_rejected(void** state) {

@@ -51,7 +51,7 @@ static void every_family_gives_the_right_result(void** state) {
                                 "mesh:4x4@dead=1.1,cut=2.2-2.3",
                                 "mesh:3x3@neighbours",
                                 "torus:3x3@map=8.0.7.1.6.2.5.3.4"};
-  for (size_t i = 0; i < MCI_COUNT(specs); i++) plan_each_case(specs[i], 3, run_all_counts);
+  for (size_t i = 0; i < MCI_COUNT(specs); i++) plan_each_case(specs[i], test_long() ? 3 : 2, run_all_counts);
 }
 
 /* The fold order is the plan's: slices, credits and who goes first leave the bits alone. */
