@@ -8,6 +8,7 @@
 static const mci_tool tools[] = {
     {"run", mci_tool_run, "start the ranks of a program on this machine"},
     {"topo", mci_tool_topo, "check, describe and draw a topology, with the bounds of every collective"},
+    {"plan", mci_tool_plan, "compare the algorithms for a collective on a topology, print and prove their programs"},
     {"verify", mci_tool_verify, "prove a schedule in text, or say what is wrong with it"},
     {"version", mci_tool_version, "print the version"},
 };
