@@ -70,7 +70,10 @@ void mci_accept_progress(mci_boot* boot) {
       continue;
     }
     mci_control_link* link;
-    if (mci_control_link_create(boot, fd, LINK_HELLO, -1, &link) != meshcclSuccess) return;
+    if (mci_control_link_create(boot, fd, LINK_HELLO, -1, &link) != meshcclSuccess) {
+      close(fd);
+      return;
+    }
     link->pid = pid;
     link->deadline_ns = mci_now_ns() + MCI_CONTROL_STRANGER_NS;
     boot->nstrangers++;

@@ -52,7 +52,8 @@ typedef struct {
 
 /* Blocks until all ranks have joined (every rank then knows that everybody is there). Errors as meshcclCommInitRank. */
 meshcclResult_t mci_boot_join(const mci_id* id, const mci_boot_options* options, mci_boot** out);
-/* Says goodbye (peers do not take it for a death) and frees. NULL allowed. Does not wait for other ranks. */
+/* Says goodbye (peers do not take it for a death) and frees. NULL allowed. Does not wait for other ranks; what this rank
+ * has sent arrives even when its process ends at once. In a forked child: does nothing. */
 void mci_boot_leave(mci_boot* boot);
 
 typedef struct {

@@ -190,7 +190,7 @@ typedef struct {
 #define MCI_HELLO_VERSION 0x6d636901u
 
 /* ---- link.c ---- */
-/* Takes fd over, also on failure. An ADOPTED link is not listened to yet. */
+/* Takes fd over when it succeeds. An ADOPTED link is not listened to yet. */
 meshcclResult_t mci_control_link_create(mci_boot* boot, int fd, mci_control_link_state state, int rank,
                                         mci_control_link** out);
 meshcclResult_t mci_control_link_listen(mci_control_link* link);

@@ -51,7 +51,7 @@ static bool write_packet(mci_boot* boot, int fd, mci_frame_type type, const void
   mci_header header = {.type = (uint16_t)type, .from = boot->rank, .to = -1, .bytes = (uint32_t)bytes};
   struct {
     mci_header header;
-    unsigned char data[sizeof(mci_hello)];
+    unsigned char data[sizeof(mci_verdict)];
   } frame = {.header = header};
   memcpy(frame.data, data, bytes);
   return send(fd, &frame, sizeof header + bytes, MSG_NOSIGNAL) == (ssize_t)(sizeof header + bytes);
@@ -100,6 +100,14 @@ static meshcclResult_t connect_to(mci_boot* boot, const target* to, int* fd_out,
   return meshcclSuccess;
 }
 
+/* The parent has let us in, but we cannot stay: it shall know why. */
+static void excuse(mci_boot* boot, int fd, meshcclResult_t result) {
+  mci_verdict verdict = {.rank = boot->rank, .result = result};
+  snprintf(verdict.text, sizeof verdict.text, "rank %d: %s", boot->rank, mci_error_last());
+  write_packet(boot, fd, FRAME_FAIL, &verdict, sizeof verdict);
+  close(fd);
+}
+
 /* The connection is ours: it becomes the link to the parent. Ranks below us may have failed while we were on the way.
  */
 static meshcclResult_t adopt_parent(mci_boot* boot, int fd, int rank, int32_t pid) {
@@ -114,6 +122,7 @@ static meshcclResult_t adopt_parent(mci_boot* boot, int fd, int rank, int32_t pi
     mci_agree_try_up(boot);
   }
   pthread_mutex_unlock(&boot->lock);
+  if (result != meshcclSuccess) excuse(boot, fd, result);
   return result;
 }
 

@@ -265,6 +265,7 @@ void mci_leave_packet(mci_control_link* link, mci_packet* packet) {
     memcpy(&member, packet->data + (size_t)i * sizeof member, sizeof member);
     mci_control_link* child;
     if (mci_control_link_create(boot, packet->fds[i], LINK_ADOPTED, member.rank, &child) != meshcclSuccess) {
+      close(packet->fds[i]);
       mci_control_failf(boot, boot->rank, meshcclSystemError,
                         "rank %d has no memory to serve rank %d in place of rank %d", boot->rank, member.rank,
                         link->rank);

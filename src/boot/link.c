@@ -115,10 +115,7 @@ void mci_control_link_reserve(mci_control_link* link, bool more) {
 meshcclResult_t mci_control_link_create(mci_boot* boot, int fd, mci_control_link_state state, int rank,
                                         mci_control_link** out) {
   mci_control_link* link = mci_alloc(sizeof *link);
-  if (!link) {
-    close(fd);
-    return mci_oom(sizeof *link);
-  }
+  if (!link) return mci_oom(sizeof *link);
   *link = (mci_control_link){.boot = boot, .fd = fd, .pidfd = -1, .rank = rank, .state = state};
   link->socket_source = (mci_source){SOURCE_LINK, link};
   link->process_source = (mci_source){SOURCE_PROCESS, link};
@@ -127,7 +124,6 @@ meshcclResult_t mci_control_link_create(mci_boot* boot, int fd, mci_control_link
   if (state != LINK_ADOPTED) {
     meshcclResult_t result = mci_control_link_listen(link);
     if (result != meshcclSuccess) {
-      close(fd);
       mci_free(link);
       return result;
     }

@@ -265,6 +265,36 @@ static void strangers_do_not_disturb_joining(void** state) {
   for (int i = 0; i < SILENT; i++) close(silent[i]);
 }
 
+/* Only root can become another user to try it. */
+static void another_user_is_refused(void** state) {
+  (void)state;
+  if (geteuid() != 0) {
+    print_message("SKIPPED: needs root\n");
+    skip();
+  }
+  attempt attempts[2];
+  fill(attempts, 2, 2, 20 * SECOND);
+  pthread_t threads[2];
+  pthread_create(&threads[0], NULL, attempt_main, &attempts[0]);
+  close(stranger(&attempts[0].id)); /* rank 0 listens from here on */
+  struct sockaddr_un address;
+  socklen_t length;
+  mci_auth_address(&attempts[0].id, 0, &address, &length);
+  fflush(NULL);
+  pid_t pid = fork();
+  if (pid == 0) {
+    unsigned char byte;
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+    bool refused = setresuid(65534, 65534, 65534) == 0 && connect(fd, (struct sockaddr*)&address, length) == 0 &&
+                   recv(fd, &byte, 1, 0) <= 0;
+    _exit(refused ? 0 : 1);
+  }
+  assert_int_equal(await_child(pid), 0);
+  pthread_create(&threads[1], NULL, attempt_main, &attempts[1]);
+  for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+  expect_all(attempts, 2, meshcclSuccess, NULL, 0);
+}
+
 /* 64 places: while strangers hold them all, ranks wait; a place that falls free is used. */
 static void a_full_house_of_strangers_only_delays(void** state) {
   (void)state;
@@ -337,6 +367,28 @@ static void every_allocation_may_fail(void** state) {
   }
 }
 
+/* Whoever lacks memory says so; nobody hangs, crashes or is left with another's memory. */
+static void any_rank_may_run_out_of_memory(void** state) {
+  (void)state;
+  int succeeded = 0;
+  for (int64_t nth = 1; nth <= 60; nth++) {
+    attempt attempts[3];
+    fill(attempts, 3, 3, SECOND / 4);
+    mci_alloc_fail_after(nth);
+    attempt_all(attempts, 3);
+    mci_alloc_fail_after(-1);
+    bool all = true;
+    for (int i = 0; i < 3; i++) {
+      meshcclResult_t result = attempts[i].result;
+      all = all && result == meshcclSuccess;
+      if (result != meshcclSuccess && result != meshcclSystemError && result != meshcclTimeout)
+        fail_msg("allocation %d: rank %d: %s: %s", (int)nth, i, mci_result_text(result), attempts[i].text);
+    }
+    succeeded += all;
+  }
+  assert_true(succeeded > 0);
+}
+
 static int open_descriptors(void) {
   int n = 0;
   for (int fd = 0; fd < 1024; fd++) n += fcntl(fd, F_GETFD) >= 0;
@@ -368,10 +420,12 @@ int main(void) {
       cmocka_unit_test(a_timeout_without_the_root_says_so),
       cmocka_unit_test(a_wrong_secret_is_refused_and_the_others_name_the_rank),
       cmocka_unit_test(strangers_do_not_disturb_joining),
+      cmocka_unit_test(another_user_is_refused),
       cmocka_unit_test(a_full_house_of_strangers_only_delays),
       cmocka_unit_test(a_listener_proves_itself_too),
       cmocka_unit_test(an_id_can_serve_again_when_its_tree_is_complete),
       cmocka_unit_test(every_allocation_may_fail),
+      cmocka_unit_test(any_rank_may_run_out_of_memory),
       cmocka_unit_test(nothing_stays_open),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,8 +2,10 @@
  * taken for a death, and forked children of the application. */
 #define _GNU_SOURCE
 #include <poll.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "ranks.h"
 
@@ -145,6 +147,25 @@ static void a_report_reaches_every_rank(void** state) {
     for (int reporter = 0; reporter < 40; reporter += 13) run_threads(40, threadless, report_or_wait, &reporter);
 }
 
+/* As an abort does: the reporter does not stay to see it arrive. */
+static void report_and_leave(rank_run* run, mci_boot* boot) {
+  int reporter = *(int*)run->argument;
+  char text[512];
+  meshcclResult_t result = meshcclSuccess;
+  if (run->rank == reporter) {
+    mci_boot_report(boot, reporter, meshcclRemoteError, "aborted");
+    return;
+  }
+  expect(run, await_failure(boot, 20 * SECOND, text, sizeof text, &result));
+  expect(run, strcmp(text, "aborted") == 0);
+}
+
+static void a_report_outlives_its_reporter(void** state) {
+  (void)state;
+  for (int round = 0; round < 5; round++)
+    for (int reporter = 0; reporter < 40; reporter += 13) run_threads(40, round == 4, report_and_leave, &reporter);
+}
+
 static void a_gather_that_a_rank_misses_times_out_everywhere(rank_run* run, mci_boot* boot) {
   char text[512];
   meshcclResult_t result = meshcclSuccess;
@@ -224,6 +245,57 @@ static void threads_leave_in_any_order(void** state) {
     choose_survivors(&f, nranks);
     run_threads(nranks, round % 4 == 3, leave_or_survive, &f);
   }
+}
+
+/* Leaving from the root on, each heir inherits more: the last ones hold hundreds of connections. */
+static void leave_in_turn(rank_run* run, mci_boot* boot) {
+  sem_t* turns = run->argument;
+  char text[512];
+  sem_wait(&turns[run->rank]);
+  expect(run, mci_boot_status(boot, text, sizeof text) == meshcclSuccess);
+  if (run->rank == run->nranks - 2) expect(run, mci_boot_send(boot, run->nranks - 1, 3, "last", 4) == meshcclSuccess);
+  if (run->rank == run->nranks - 1) {
+    mci_boot_message message;
+    expect(run, await_message(boot, &message, 20 * SECOND));
+    expect(run, message.from == run->nranks - 2);
+  }
+}
+
+static void* leave_in_turn_main(void* argument) {
+  rank_run* run = argument;
+  rank_main(run);
+  sem_post((sem_t*)run->argument + run->rank + 1);
+  return NULL;
+}
+
+static void an_heir_may_inherit_hundreds_of_connections(void** state) {
+  (void)state;
+  enum { RANKS = 300 };
+  struct rlimit files;
+  getrlimit(RLIMIT_NOFILE, &files);
+  rlim_t before = files.rlim_cur;
+  files.rlim_cur = MCI_MAX(before, MCI_MIN(files.rlim_max, (rlim_t)4096));
+  setrlimit(RLIMIT_NOFILE, &files);
+  if (files.rlim_cur < 4096) {
+    print_message("SKIPPED: needs 4096 descriptors\n");
+    skip();
+  }
+  sem_t turns[RANKS + 1];
+  for (int r = 0; r <= RANKS; r++) sem_init(&turns[r], 0, r == 0);
+  mci_id id;
+  check_ok(mci_id_create(&id));
+  rank_run* runs = calloc(RANKS, sizeof *runs);
+  for (int r = 0; r < RANKS; r++) {
+    runs[r] = (rank_run){.rank = r, .nranks = RANKS, .id = &id, .argument = turns, .body = leave_in_turn};
+    assert_int_equal(pthread_create(&runs[r].thread, NULL, leave_in_turn_main, &runs[r]), 0);
+  }
+  for (int r = 0; r < RANKS; r++) {
+    pthread_join(runs[r].thread, NULL);
+    if (runs[r].note[0]) fail_msg("%s", runs[r].note);
+  }
+  free(runs);
+  files.rlim_cur = before;
+  setrlimit(RLIMIT_NOFILE, &files);
 }
 
 /* The process is over at once after leaving, some by SIGKILL: nothing may depend on it any more. */
@@ -502,8 +574,10 @@ int main(void) {
       cmocka_unit_test(wrong_messages_are_refused),
       cmocka_unit_test(attention_counts_and_shows),
       cmocka_unit_test(a_report_reaches_every_rank),
+      cmocka_unit_test(a_report_outlives_its_reporter),
       cmocka_unit_test(a_missed_barrier_is_a_timeout),
       cmocka_unit_test(threads_leave_in_any_order),
+      cmocka_unit_test(an_heir_may_inherit_hundreds_of_connections),
       cmocka_unit_test(processes_leave_in_any_order_and_end_at_once),
       cmocka_unit_test(a_killed_rank_is_named_by_all_others),
       cmocka_unit_test(a_killed_process_names_all_its_ranks),
