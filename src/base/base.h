@@ -121,6 +121,8 @@ typedef struct {
   const char* help;
 } mci_param_row;
 extern const mci_param_row mci_param_rows[MCI_NUM_PARAMS];
+/* The values that a row takes, in words. */
+void mci_param_allowed(const mci_param_row* row, char* out, size_t size);
 /* Checks all of them and warns of unknown MESHCCL_* names with the nearest known one. Called by init and the tools. */
 meshcclResult_t mci_params_check(void);
 int64_t mci_param_int(mci_param_id id); /* INT, SIZE, BOOL; ENUM gives the index */

@@ -80,11 +80,13 @@ static bool parse_value(const mci_param_row* row, const char* text, struct mci_p
   }
 }
 
-static void describe_allowed(const mci_param_row* row, char* out, size_t size) {
+void mci_param_allowed(const mci_param_row* row, char* out, size_t size) {
   if (row->type == MCI_PARAM_ENUM) {
     snprintf(out, size, "one of %s", row->values);
   } else if (row->type == MCI_PARAM_BOOL) {
     snprintf(out, size, "0 or 1");
+  } else if (row->type == MCI_PARAM_STRING) {
+    snprintf(out, size, "text");
   } else {
     snprintf(out, size, "a %s from %.10g to %.10g",
              row->type == MCI_PARAM_SIZE      ? "size in bytes (suffixes K, M, G)"
@@ -103,7 +105,7 @@ static void read_row(int id) {
   free(value->text);
   *value = (struct mci_param_value){.from_env = text != NULL};
   if (text && !parse_value(row, text, value)) {
-    describe_allowed(row, allowed, sizeof allowed);
+    mci_param_allowed(row, allowed, sizeof allowed);
     remember_error("%s=%s is not valid; allowed: %s", name, text, allowed);
     text = NULL;
   }

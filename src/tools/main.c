@@ -6,6 +6,7 @@
 #include "tools/tools.h"
 
 static const mci_tool tools[] = {
+    {"info", mci_tool_info, "print version, transports, kernels, devices and every variable"},
     {"run", mci_tool_run, "start the ranks of a program on this machine"},
     {"topo", mci_tool_topo, "check, describe and draw a topology, with the bounds of every collective"},
     {"plan", mci_tool_plan, "compare the algorithms for a collective on a topology, print and prove their programs"},

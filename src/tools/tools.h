@@ -9,6 +9,7 @@ typedef struct {
   const char* help; /* one line */
 } mci_tool;
 
+int mci_tool_info(int argc, char** argv);
 int mci_tool_run(int argc, char** argv);
 int mci_tool_topo(int argc, char** argv);
 int mci_tool_plan(int argc, char** argv);

@@ -67,3 +67,9 @@ meshcclResult_t mci_transport_load(void) {
   pthread_mutex_unlock(&mci_globals.plugins_lock);
   return result;
 }
+
+bool mci_transport_is_builtin(const meshcclTransport_t* transport) {
+  for (size_t i = 0; i < MCI_COUNT(builtins); i++)
+    if (builtins[i]->open == transport->open) return true;
+  return false;
+}

@@ -151,3 +151,11 @@ meshcclResult_t mci_transport_list(const meshcclTransport_t** out, uint32_t* n, 
   pthread_mutex_unlock(&mci_globals.plugins_lock);
   return result;
 }
+
+uint32_t mci_transport_all(const meshcclTransport_t** out, uint32_t cap) {
+  pthread_mutex_lock(&mci_globals.plugins_lock);
+  uint32_t n = (uint32_t)mci_globals.ntransports;
+  for (uint32_t i = 0; i < n && i < cap; i++) out[i] = at((int)i);
+  pthread_mutex_unlock(&mci_globals.plugins_lock);
+  return n;
+}

@@ -13,4 +13,8 @@ meshcclResult_t mci_transport_load(void);
 /* The transports in use, in order of preference: all, or as MESHCCL_TRANSPORTS says ("shm,self", "^ucx"). Unknown names
  * are an InvalidArgument that lists the known ones. Pointers live for ever. */
 meshcclResult_t mci_transport_list(const meshcclTransport_t** out, uint32_t* n, uint32_t cap);
+/* All that are registered, allowed by MESHCCL_TRANSPORTS or not; returns how many there are. */
+uint32_t mci_transport_all(const meshcclTransport_t** out, uint32_t cap);
+/* Whether it is linked into this library, rather than a plugin. */
+bool mci_transport_is_builtin(const meshcclTransport_t* transport);
 #endif

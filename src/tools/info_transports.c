@@ -1,0 +1,74 @@
+/* Tries every transport as a communicator of one rank would: open, own address, reach. Sends nothing. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/info.h"
+#include "transport/registry.h"
+
+static void keep_quiet(void* self, int level, const char* text) { (void)self, (void)level, (void)text; }
+
+static meshcclResult_t keep_reason(void* self, meshcclResult_t result, const char* text) {
+  mci_info_transport* t = self;
+  snprintf(t->reason, sizeof t->reason, "%s", text);
+  return result;
+}
+
+static const char* parameter(void* self, const char* name) {
+  (void)self;
+  for (int id = 0; id < MCI_NUM_PARAMS; id++)
+    if (strcmp(mci_param_rows[id].name, name) == 0) return mci_param_text((mci_param_id)id);
+  return NULL;
+}
+
+static meshcclResult_t no_arrival(void* self, void* peer, const void* header, size_t bytes, const void* data,
+                                  meshcclPlace_t* places, int* nplaces, void** token) {
+  (void)self, (void)peer, (void)header, (void)bytes, (void)data, (void)places, (void)nplaces, (void)token;
+  return meshcclInternalError;
+}
+
+static void no_completion(void* self, void* token, meshcclResult_t result) { (void)self, (void)token, (void)result; }
+
+static void no_break(void* self, void* peer, meshcclResult_t result, const char* why) {
+  (void)self, (void)peer, (void)result, (void)why;
+}
+
+static void try_it(const meshcclTransport_t* table, mci_info_transport* t) {
+  const meshcclTransportHost_t host = {.abi = MESHCCL_TRANSPORT_ABI,
+                                       .size = sizeof host,
+                                       .self = t,
+                                       .nranks = 1,
+                                       .log = keep_quiet,
+                                       .fail = keep_reason,
+                                       .parameter = parameter,
+                                       .arrive = no_arrival,
+                                       .received = no_completion,
+                                       .sent = no_completion,
+                                       .broken = no_break};
+  char address[MESHCCL_ADDRESS_BYTES];
+  size_t bytes = sizeof address;
+  void* ctx;
+  if (table->open(&host, &ctx) != meshcclSuccess) return;
+  meshcclResult_t result = table->address(ctx, address, &bytes);
+  if (result == meshcclSuccess) {
+    result = table->reach(ctx, address, bytes, &t->figures);
+    t->usable = result == meshcclSuccess;
+    if (!t->usable && !t->reason[0]) snprintf(t->reason, sizeof t->reason, "it does not reach a rank of this process");
+  }
+  table->close(ctx);
+}
+
+uint32_t mci_info_transports(mci_info_transport out[MCI_MAX_PLUGINS], char* problem, size_t size) {
+  const meshcclTransport_t *all[MCI_MAX_PLUGINS], *allowed[MCI_MAX_PLUGINS];
+  uint32_t nallowed = 0;
+  problem[0] = 0;
+  if (mci_transport_load() != meshcclSuccess ||
+      mci_transport_list(allowed, &nallowed, MCI_MAX_PLUGINS) != meshcclSuccess)
+    snprintf(problem, size, "%s", mci_error_last());
+  uint32_t n = mci_transport_all(all, MCI_MAX_PLUGINS);
+  for (uint32_t i = 0; i < n; i++) {
+    out[i] = (mci_info_transport){.name = all[i]->name, .builtin = mci_transport_is_builtin(all[i])};
+    for (uint32_t k = 0; k < nallowed; k++) out[i].allowed |= allowed[k] == all[i];
+    try_it(all[i], &out[i]);
+  }
+  return n;
+}
