@@ -35,6 +35,7 @@ typedef struct {
   const mci_instr* step;
   uint64_t done, slice, nslices, n;
   double*** at;   /* per operand: its elements; NULL for lanes */
+  uint32_t* on;   /* per operand: its lane */
   uint32_t lanes; /* that leave from it, + 1 */
   bool direct;    /* this step folds straight into departing slots */
 } chan;
@@ -54,13 +55,13 @@ typedef struct {
 
 static uint32_t find_chan(const run* r, uint32_t rank, uint32_t id) { return r->by_id[rank * MCI_MAX_CHANNELS + id]; }
 
-static lane* find_lane(run* r, uint32_t source, uint32_t target_rank) {
+static uint32_t find_lane(run* r, uint32_t source, uint32_t target_rank) {
   for (uint32_t i = r->chans[source].lanes; i; i = r->lanes[i - 1].next)
-    if (r->lanes[i - 1].target_rank == target_rank) return &r->lanes[i - 1];
+    if (r->lanes[i - 1].target_rank == target_rank) return i - 1;
   r->lanes = realloc(r->lanes, (r->nlanes + 1) * sizeof *r->lanes);
   r->lanes[r->nlanes++] = (lane){.target_rank = target_rank, .next = r->chans[source].lanes};
   r->chans[source].lanes = r->nlanes;
-  return &r->lanes[r->nlanes - 1];
+  return r->nlanes - 1;
 }
 
 static bool one_in(run* r, uint64_t n) { return test_random(&r->random) % n == 0; }
@@ -101,9 +102,14 @@ static void load_step(run* r, chan* c) {
   c->slice = 0;
   if (!c->step) return;
   c->at = calloc(noperands(c), sizeof *c->at);
+  c->on = calloc(noperands(c), sizeof *c->on);
   for (uint32_t k = 0; k < noperands(c); k++) {
     mci_arg arg = mci_cursor_arg(&c->cursor, c->step, k);
-    if (arg.kind == MCI_LANE) continue;
+    if (arg.kind == MCI_LANE) {
+      uint32_t self = find_chan(r, c->rank, c->channel->id), peer = find_chan(r, arg.peer, c->channel->id);
+      c->on[k] = k < c->step->ndst ? find_lane(r, self, arg.peer) : find_lane(r, peer, c->rank);
+      continue;
+    }
     c->n = mci_layout_elements(&r->schedule->programs[c->rank]->layout, r->options->count, &arg);
     c->at[k] = elements(r, c, &arg, c->n);
     spill = spill || (arg.flags & MCI_SPILL);
@@ -120,30 +126,25 @@ static bool chan_can(run* r, uint32_t index) {
     uint64_t count = mci_cursor_after(&c->cursor, c->step, k, &id);
     if (r->chans[find_chan(r, c->rank, id)].done < count) return false;
   }
-  for (uint32_t k = c->step->ndst; k < noperands(c); k++) {
-    mci_arg arg = mci_cursor_arg(&c->cursor, c->step, k);
-    if (arg.kind != MCI_LANE) continue;
-    const lane* l = find_lane(r, find_chan(r, arg.peer, c->channel->id), c->rank);
-    if (l->narrivals == l->taken) return false;
-  }
+  for (uint32_t k = c->step->ndst; k < noperands(c); k++)
+    if (!c->at[k] && r->lanes[c->on[k]].narrivals == r->lanes[c->on[k]].taken) return false;
   return true;
 }
 
-/* The departure of this step on a lane; made with its first slice. */
-static departure* departure_of(run* r, uint32_t index, const mci_arg* arg) {
-  chan* c = &r->chans[index];
-  lane* l = find_lane(r, index, arg->peer);
+/* The departure of this step on the lane of destination k; made with its first slice. */
+static departure* departure_of(run* r, chan* c, uint32_t k) {
+  lane* l = &r->lanes[c->on[k]];
   if (c->slice) return &l->departures[l->ndepartures - 1];
   l->departures = realloc(l->departures, (l->ndepartures + 1) * sizeof *l->departures);
   departure* d = &l->departures[l->ndepartures++];
   *d = (departure){.n = c->n, .nslices = c->nslices};
-  if ((arg->flags & MCI_COPY) || c->direct) {
+  if ((mci_cursor_arg(&c->cursor, c->step, k).flags & MCI_COPY) || c->direct) {
     d->values = calloc(c->n + 1, sizeof *d->values);
     return d;
   }
   uint32_t from = c->step->ndst; /* the single source, unless there is a local destination */
-  for (uint32_t k = c->step->ndst; k-- > 0;)
-    if (c->at[k]) from = k;
+  for (uint32_t i = c->step->ndst; i-- > 0;)
+    if (c->at[i]) from = i;
   d->at = calloc(c->n + 1, sizeof *d->at);
   memcpy(d->at, c->at[from], c->n * sizeof *d->at);
   return d;
@@ -168,7 +169,9 @@ static void fold_element(run* r, chan* c, arrival** arrivals, uint64_t e, uint64
 static void end_step(run* r, chan* c) {
   for (uint32_t k = 0; k < noperands(c); k++) free(c->at[k]);
   free(c->at);
+  free(c->on);
   c->at = NULL;
+  c->on = NULL;
   c->done++;
   load_step(r, c);
 }
@@ -178,15 +181,13 @@ static void chan_move(run* r, uint32_t index) {
   arrival** arrivals = calloc(c->step->nsrc, sizeof *arrivals);
   double** departing = calloc(c->step->ndst, sizeof *departing);
   for (uint32_t k = 0; k < c->step->nsrc; k++) {
-    mci_arg arg = mci_cursor_arg(&c->cursor, c->step, c->step->ndst + k);
-    if (arg.kind != MCI_LANE) continue;
-    lane* l = find_lane(r, find_chan(r, arg.peer, c->channel->id), c->rank);
+    if (c->at[c->step->ndst + k]) continue;
+    lane* l = &r->lanes[c->on[c->step->ndst + k]];
     arrivals[k] = &l->arrivals[l->taken++];
   }
   for (uint32_t k = 0; k < c->step->ndst; k++) {
-    mci_arg arg = mci_cursor_arg(&c->cursor, c->step, k);
-    if (arg.kind != MCI_LANE) continue;
-    departure* d = departure_of(r, index, &arg);
+    if (c->at[k]) continue;
+    departure* d = departure_of(r, c, k);
     d->ready++;
     departing[k] = d->values;
   }
@@ -290,6 +291,7 @@ static void release(run* r) {
   for (uint32_t i = 0; i < r->nchans; i++) {
     for (uint32_t k = 0; r->chans[i].step && k < noperands(&r->chans[i]); k++) free(r->chans[i].at[k]);
     free(r->chans[i].at);
+    free(r->chans[i].on);
   }
   free(r->by_id);
   free(r->lanes);

@@ -46,7 +46,7 @@ typedef struct {
   uint64_t tried[NUM_MUTANTS], accepted[NUM_MUTANTS];
 } mutant_tally;
 
-/* Verifies the schedule in and out of place, then every mutant of it (or about `sample` random ones; 0: all). A mutant
+/* Verifies the schedule in and out of place, then every mutant of it (or `sample` random tries; 0: all). A mutant
  * must be rejected in one of the two. The few that are accepted must be of a kind that can be harmless (see the table
  * of rules in mutate.c), keep the digest, and give right results on real data under adversarial orders. */
 void test_all_mutants(const char* what, mci_schedule* schedule, uint64_t sample, mutant_tally* tally);
