@@ -114,7 +114,7 @@ static meshcclResult_t take_reference(mci_lane* lane, const mci_header* header) 
   mci_peer* peer = lane->peer;
   mci_arrival* arrival = NULL;
   MCI_TRY(new_arrival(lane, header, &arrival));
-  if (header->region == MCI_RAW_ADDRESS && (peer->figures.flags & MESHCCL_SAME_PROCESS)) {
+  if (header->region == MCI_RAW_ADDRESS && peer->raw) {
     arrival->data = (const void*)(uintptr_t)header->offset;
   } else {
     const mci_mapping* mapping = header->region < peer->nmappings ? &peer->mappings[header->region] : NULL;
@@ -131,6 +131,11 @@ static meshcclResult_t take_reference(mci_lane* lane, const mci_header* header) 
 
 static meshcclResult_t take(mci_peer* peer, const mci_header* header, size_t bytes, const void* data,
                             meshcclPlace_t* places, int* nplaces, void** token) {
+  if (header->kind == MCI_MSG_HELLO) {
+    if (!peer->heard) peer->engine->unheard--;
+    peer->heard = true;
+    return meshcclSuccess;
+  }
   if (header->kind == MCI_MSG_KEY) {
     if (!data || bytes != MESHCCL_KEY_BYTES) MCI_FAIL(meshcclInternalError, "rank %u sent a malformed key", peer->rank);
     return mci_peer_map(peer, header->region, header->offset, data);

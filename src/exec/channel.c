@@ -81,11 +81,15 @@ static meshcclResult_t push_departures(mci_run* run, mci_chan* chan) {
   return meshcclSuccess;
 }
 
-static meshcclResult_t note_token(mci_chan* chan, meshcclResult_t result, uint64_t token) {
+static meshcclResult_t note_token(const mci_engine* engine, mci_chan* chan, meshcclResult_t result, uint64_t token) {
   if (result != meshcclInProgress) return result;
-  MCI_TRY(mci_grow(&chan->tokens, sizeof *chan->tokens, &chan->cap_tokens, (size_t)chan->ntokens + 1));
-  chan->tokens[chan->ntokens++] = token;
-  return meshcclSuccess;
+  result = mci_grow(&chan->tokens, sizeof *chan->tokens, &chan->cap_tokens, (size_t)chan->ntokens + 1);
+  if (result == meshcclSuccess) {
+    chan->tokens[chan->ntokens++] = token;
+  } else { /* nobody would wait for it */
+    while (engine->options.device->poll(engine->device_ctx, token) == meshcclInProgress) mci_cpu_relax();
+  }
+  return result;
 }
 
 /* The result of a fold that a COPY destination sends stands in a room of its own: the local destination may be written
@@ -115,12 +119,13 @@ static meshcclResult_t bounce(mci_engine* engine, mci_chan* chan, mci_lane* lane
     const void* from = mci_view_take(&d->source, left, &got);
     uint64_t token;
     meshcclResult_t result = engine->options.device->copy(engine->device_ctx, at, from, got * d->op->type_size, &token);
-    MCI_TRY(note_token(chan, result, token));
+    MCI_TRY(note_token(engine, chan, result, token));
   }
   d->source.base = d->source.at = room;
   d->source.left = (uint64_t)(at - room) / d->op->type_size;
   d->buffer = 2;
   d->no_lend = false;
+  d->ready = d->next; /* the room fills until the channel's tokens are done */
   return meshcclSuccess;
 }
 
@@ -253,7 +258,7 @@ static meshcclResult_t fold_stretch(mci_engine* engine, mci_run* run, mci_chan* 
   if (moves_nothing(op, &fold)) return meshcclSuccess;
   uint64_t token;
   meshcclResult_t result = engine->options.device->fold(engine->device_ctx, &fold, &token);
-  return note_token(chan, result, token);
+  return note_token(engine, chan, result, token);
 }
 
 static meshcclResult_t start_slice(mci_engine* engine, mci_run* run, mci_chan* chan) {
@@ -277,6 +282,21 @@ static meshcclResult_t poll_tokens(mci_engine* engine, mci_chan* chan) {
     meshcclResult_t result = engine->options.device->poll(engine->device_ctx, chan->tokens[chan->ntokens - 1]);
     if (result == meshcclInProgress) return result;
     chan->ntokens--;
+    MCI_TRY(result);
+  }
+  return meshcclSuccess;
+}
+
+/* Success: no copied message is still being read from the caller's memory into its staging slot. */
+static meshcclResult_t poll_copies(mci_engine* engine, mci_chan* chan) {
+  for (unsigned k = 0; k < chan->step->ndst; k++) {
+    mci_operand_state* to = &chan->operands[k];
+    if (!chan->is_send || to->lane->head > to->departure || !(to->arg.flags & MCI_COPY)) continue;
+    mci_departure* d = mci_lane_departure(to->lane, to->departure);
+    if (!d->copying) continue;
+    meshcclResult_t result = engine->options.device->poll(engine->device_ctx, d->token);
+    if (result == meshcclInProgress) return result;
+    d->copying = false;
     MCI_TRY(result);
   }
   return meshcclSuccess;
@@ -349,6 +369,7 @@ meshcclResult_t mci_chan_run(mci_engine* engine, mci_run* run, mci_chan* chan, i
       if (go_on) MCI_TRY(start_slice(engine, run, chan));
     } else if (chan->phase == MCI_CHAN_FOLDING) {
       meshcclResult_t result = poll_tokens(engine, chan);
+      if (result == meshcclSuccess) result = poll_copies(engine, chan);
       go_on = result != meshcclInProgress;
       if (go_on) {
         MCI_TRY(result);

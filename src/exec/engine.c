@@ -131,8 +131,11 @@ static meshcclResult_t scale_input(mci_engine* engine, mci_op* op) {
   uint64_t token;
   meshcclResult_t result = engine->options.device->fold(engine->device_ctx, &fold, &token);
   while (result == meshcclInProgress) result = engine->options.device->poll(engine->device_ctx, token);
-  if (result == meshcclSuccess) op->in = room;
-  return result;
+  if (result != meshcclSuccess) return result;
+  op->in = room;
+  op->host_memory[0] = true;
+  op->regions[0].id = 0; /* the room is not the region of the caller's input */
+  return meshcclSuccess;
 }
 
 static meshcclResult_t reserve_scratch(mci_engine* engine, mci_op* op) {
@@ -250,6 +253,7 @@ static int finish_ready(mci_engine* engine) {
 }
 
 static meshcclResult_t advance(mci_engine* engine, int* moved) {
+  if (MCI_UNLIKELY(engine->hellos_owed)) MCI_TRY(mci_peer_greet(engine));
   MCI_TRY(start_ready(engine));
   MCI_TRY(run_channels(engine, moved));
   if (engine->listed) MCI_TRY(pump_lanes(engine));
@@ -257,7 +261,9 @@ static meshcclResult_t advance(mci_engine* engine, int* moved) {
   return engine->error;
 }
 
-bool mci_engine_idle(const mci_engine* engine) { return !engine->queue_head && !engine->active && !engine->listed; }
+bool mci_engine_idle(const mci_engine* engine) {
+  return !engine->queue_head && !engine->active && !engine->listed && !engine->references && !engine->unheard;
+}
 
 /* ---- errors
  * ------------------------------------------------------------------------------------------------------------ */
@@ -283,9 +289,11 @@ static void drop_departures(mci_engine* engine) {
     }
     lane->head = lane->tail;
     memset(lane->in_flight, 0, sizeof lane->in_flight);
+    lane->references = 0;
     lane->listed = false;
   }
   engine->listed = NULL;
+  engine->references = 0;
 }
 
 /* Ends everything queued and running with the sticky error. */
@@ -325,8 +333,13 @@ meshcclResult_t mci_engine_error(const mci_engine* engine, const char** text) {
 
 void mci_engine_explain(const mci_engine* engine, mci_str* out) {
   char what[MCI_TEXT_BYTES];
-  if (!engine->active)
+  if (!engine->active) {
     mci_str_add(out, "rank %u runs nothing after operation %u", engine->options.rank, engine->sequence);
+    for (uint32_t i = 0; i < engine->lane_slots; i++)
+      if (engine->lanes[i] && engine->lanes[i]->references)
+        mci_str_add(out, "; rank %u has not taken what it was sent on channel %u", engine->lanes[i]->peer->rank,
+                    engine->lanes[i]->channel);
+  }
   for (const mci_op* op = engine->active; op; op = op->next) {
     mci_str_add(out, "%srank %u, operation %u: %s", op == engine->active ? "" : "; ", engine->options.rank,
                 op->sequence, mci_op_text(op, what));
@@ -336,8 +349,9 @@ void mci_engine_explain(const mci_engine* engine, mci_str* out) {
   }
 }
 
-void mci_engine_watch(mci_engine* engine, uint64_t now_ns) {
-  if (!engine->active || engine->events != engine->events_seen) {
+void mci_engine_watch(mci_engine* engine, uint64_t now_ns, bool flushing) {
+  bool waits = engine->active || (flushing && (engine->references || engine->unheard));
+  if (!waits || engine->events != engine->events_seen) {
     engine->events_seen = engine->events;
     engine->events_since_ns = now_ns;
     return;

@@ -4,7 +4,7 @@
 
 #include "exec/exec.h"
 
-enum { MCI_MSG_DATA = 1, MCI_MSG_REF, MCI_MSG_ACK, MCI_MSG_KEY, MCI_MSG_FORGET };
+enum { MCI_MSG_DATA = 1, MCI_MSG_REF, MCI_MSG_ACK, MCI_MSG_KEY, MCI_MSG_FORGET, MCI_MSG_HELLO };
 #define MCI_RAW_ADDRESS UINT32_MAX
 #define MCI_MAX_CREDITS 64
 #define MCI_MAX_TRANSPORTS 8
@@ -68,6 +68,7 @@ typedef struct mci_lane {
   uint64_t head, tail;                /* absolute numbers */
   uint64_t sent, acked;               /* slices */
   mci_op* in_flight[MCI_MAX_CREDITS]; /* whose memory slice number i % 64 lends, NULL none */
+  uint64_t references;                /* bit i % 64: slice i went by reference */
   char* staging;                      /* `credits` slots of slice_bytes, NULL until needed */
   struct mci_shared_region staging_region;
   /* in */
@@ -96,7 +97,9 @@ typedef struct mci_peer {
   void* ep;
   meshcclTransportFigures_t figures;
   size_t eager_bytes;       /* payloads up to here go by value */
+  bool raw;                 /* lent by address: this rank itself, or a peer of the process that cannot map */
   bool introduced;          /* our blob is on its way */
+  bool hello_owed, heard;   /* each side says hello once connected: who leaves earlier could not be reached any more */
   mci_announced* announced; /* own regions that the peer knows, by number */
   uint32_t nannounced, cap_announced;
   mci_mapping* mappings; /* the peer's regions, by its number */
@@ -135,7 +138,7 @@ struct mci_run {
   mci_chan* channels;
   uint32_t running;    /* channels not done */
   mci_op* op;          /* the operation that runs it */
-  uint32_t pins;       /* operations queued or running with it */
+  uint32_t pins;       /* holders, and operations queued or running with it */
   uint64_t slot_bytes; /* scratch */
 };
 
@@ -166,6 +169,8 @@ struct mci_engine {
   mci_op* active;
   uint32_t nactive;
   bool collective_active;
+  uint32_t hellos_owed, unheard; /* connected peers */
+  uint32_t references; /* slices that peers still read where they stand: staging included */
   uint32_t sequence; /* of the last collective started */
   mci_arena* arenas;
   uint32_t narenas, cap_arenas;
@@ -186,6 +191,8 @@ void mci_peer_destroy(mci_peer* peer);
 /* The peer's number of a region of ours; announces it first. Busy: try later. */
 meshcclResult_t mci_peer_announce(mci_peer* peer, const struct mci_shared_region* region, uint32_t* number_out);
 void mci_peer_forget_freed(mci_engine* engine);
+/* Says hello to those connected since the last time, as far as there is room. */
+meshcclResult_t mci_peer_greet(mci_engine* engine);
 meshcclResult_t mci_peer_map(mci_peer* peer, uint32_t number, uint64_t bytes, const void* key);
 void mci_peer_unmap(mci_peer* peer, uint32_t number);
 meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces,

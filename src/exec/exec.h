@@ -44,7 +44,10 @@ void mci_engine_destroy(mci_engine* engine);
 /* A program made ready to be run again and again; owns it from success on. */
 meshcclResult_t mci_run_create(mci_program* program, mci_run** out);
 void mci_run_destroy(mci_run* run);
-bool mci_run_busy(const mci_run* run); /* an operation with it is queued or running */
+bool mci_run_busy(const mci_run* run); /* held, or an operation with it is queued or running */
+/* Between the choice of a run and the submission of its operation: a held run is not destroyed. */
+void mci_run_hold(mci_run* run);
+void mci_run_release(mci_run* run);
 const mci_program* mci_run_program(const mci_run* run);
 
 /* One operation. The owner fills the first part and keeps the struct alive until `finished`. */
@@ -80,14 +83,16 @@ typedef struct mci_op {
 void mci_engine_submit(mci_engine* engine, mci_op* op);
 /* Does what can be done; returns the number of things done (0: idle). */
 int mci_engine_progress(mci_engine* engine);
-bool mci_engine_idle(const mci_engine* engine); /* no operation queued or running */
+/* No operation queued or running, no peer still reads from memory of this rank or is about to connect to it. */
+bool mci_engine_idle(const mci_engine* engine);
 /* The blob of a peer's introduction has come. */
 meshcclResult_t mci_engine_meet(mci_engine* engine, uint32_t peer, const void* blob, size_t bytes);
 /* Sticky: everything queued and running finishes with result, later submissions too. */
 void mci_engine_fail(mci_engine* engine, meshcclResult_t result, const char* text);
 meshcclResult_t mci_engine_error(const mci_engine* engine, const char** text);
-/* Called by waiters while idle: fails the engine when nothing moved for stall_ns. */
-void mci_engine_watch(mci_engine* engine, uint64_t now_ns);
+/* Called by waiters while idle: fails the engine when nothing moved for stall_ns. flushing: somebody waits until the engine
+ * is idle, so that peers who do not take what they were sent count too. */
+void mci_engine_watch(mci_engine* engine, uint64_t now_ns, bool flushing);
 /* Says what the running operations wait for. */
 void mci_engine_explain(const mci_engine* engine, mci_str* out);
 /* How to sleep until something may happen: fills at most cap descriptors, returns their number; *poll_us is the longest

@@ -118,7 +118,7 @@ static bool host_memory(const mci_departure* d) { return d->buffer >= 2 || d->op
 bool mci_lane_lends(const mci_lane* lane, const mci_departure* d) {
   uint32_t flags = lane->peer->figures.flags;
   if (d->no_lend || !host_memory(d)) return false;
-  return (flags & MESHCCL_SAME_PROCESS) || ((flags & MESHCCL_CAN_MAP) && region_of(lane, d)->id);
+  return lane->peer->raw || ((flags & MESHCCL_CAN_MAP) && region_of(lane, d)->id);
 }
 
 static mci_header data_header(const mci_lane* lane, const mci_departure* d, uint8_t kind, uint64_t bytes) {
@@ -147,7 +147,7 @@ static void slice_left(mci_lane* lane, mci_departure* d, uint64_t bytes, bool le
 static meshcclResult_t send_reference(mci_lane* lane, mci_departure* d, const void* at, uint64_t bytes,
                                       const struct mci_shared_region* region, bool lent) {
   mci_header header = data_header(lane, d, MCI_MSG_REF, bytes);
-  if (lane->peer->figures.flags & MESHCCL_SAME_PROCESS) {
+  if (lane->peer->raw) {
     header.region = MCI_RAW_ADDRESS;
     header.offset = (uint64_t)(uintptr_t)at;
   } else {
@@ -155,6 +155,8 @@ static meshcclResult_t send_reference(mci_lane* lane, mci_departure* d, const vo
     header.offset = (uint64_t)((const char*)at - (const char*)region->base);
   }
   MCI_TRY(mci_peer_send(lane->peer, &header, NULL, 0, NULL));
+  lane->references |= (uint64_t)1 << lane->sent % MCI_MAX_CREDITS;
+  lane->peer->engine->references++;
   slice_left(lane, d, bytes, lent);
   return meshcclSuccess;
 }
@@ -294,6 +296,9 @@ void mci_lane_acked(mci_lane* lane, uint32_t ack) {
     mci_op** lender = &lane->in_flight[lane->acked % MCI_MAX_CREDITS];
     if (*lender) (*lender)->outstanding--;
     *lender = NULL;
+    uint64_t bit = (uint64_t)1 << lane->acked % MCI_MAX_CREDITS;
+    if (lane->references & bit) lane->peer->engine->references--;
+    lane->references &= ~bit;
   }
   if (lane->head != lane->tail) mci_lane_list(lane);
 }

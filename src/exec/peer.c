@@ -110,7 +110,9 @@ static meshcclResult_t connect_peer(mci_peer* peer, const unsigned char* blob, s
     if (!address || transport->reach(port->ctx, address, length, &peer->figures) != meshcclSuccess) continue;
     MCI_TRY(transport->connect(port->ctx, peer, (int)peer->rank, address, length, &peer->ep));
     peer->transport = i;
-    bool maps = peer->figures.flags & (MESHCCL_CAN_MAP | MESHCCL_SAME_PROCESS);
+    bool can_map = peer->figures.flags & MESHCCL_CAN_MAP;
+    peer->raw = (peer->figures.flags & MESHCCL_SAME_PROCESS) && (!can_map || peer->rank == engine->options.rank);
+    bool maps = can_map || peer->raw;
     size_t largest = MCI_MIN(peer->figures.maxPayload, engine->options.slice_bytes);
     if (!maps && largest < engine->options.slice_bytes)
       MCI_FAIL(meshcclNotSupported, "transport %s carries %zu bytes per message, MESHCCL_SLICE is %llu: set it to %zu",
@@ -125,6 +127,23 @@ static meshcclResult_t connect_peer(mci_peer* peer, const unsigned char* blob, s
              "MESHCCL_HOST_ID",
              engine->options.rank, peer->rank);
   engine->stats.peers++;
+  peer->hello_owed = true;
+  engine->hellos_owed++;
+  engine->unheard++;
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_peer_greet(mci_engine* engine) {
+  for (uint32_t p = 0; p < engine->npeers && engine->hellos_owed; p++) {
+    mci_peer* peer = engine->peers[p];
+    if (!peer->hello_owed) continue;
+    mci_header header = {.kind = MCI_MSG_HELLO};
+    meshcclResult_t result = mci_peer_send(peer, &header, NULL, 0, NULL);
+    if (result == meshcclBusy) continue;
+    MCI_TRY(result);
+    peer->hello_owed = false;
+    engine->hellos_owed--;
+  }
   return meshcclSuccess;
 }
 

@@ -70,4 +70,6 @@ void mci_run_destroy(mci_run* run) {
 }
 
 bool mci_run_busy(const mci_run* run) { return run->pins > 0; }
+void mci_run_hold(mci_run* run) { run->pins++; }
+void mci_run_release(mci_run* run) { run->pins--; }
 const mci_program* mci_run_program(const mci_run* run) { return run->program; }

@@ -43,7 +43,7 @@ static bool is_described(int fd, const struct key* key) {
          status.st_dev == key->device && (uint64_t)status.st_size >= key->bytes;
 }
 
-static meshcclResult_t map_across(const struct mci_shm_ep* ep, const struct key* key, void** base) {
+static meshcclResult_t map_file(const struct mci_shm_ep* ep, const struct key* key, void** base) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/fd/%d", key->pid, key->fd);
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -66,6 +66,7 @@ static meshcclResult_t map_across(const struct mci_shm_ep* ep, const struct key*
   return meshcclSuccess;
 }
 
+/* A mapping of its own also for a peer in this process: it outlives the owner's, who may fail and free at any moment. */
 meshcclResult_t mci_shm_map(void* opaque, const void* bytes, void** base) {
   const struct mci_shm_ep* ep = opaque;
   struct key key;
@@ -73,16 +74,14 @@ meshcclResult_t mci_shm_map(void* opaque, const void* bytes, void** base) {
   if (key.pid != ep->address.pid || key.id == 0 || key.bytes == 0)
     return mci_shm_fail(ep->ctx, meshcclInvalidArgument, "shm: the key does not describe memory of rank %d",
                         ep->peer_rank);
-  if (!ep->same_process) return map_across(ep, &key, base);
-  *base = (void*)(uintptr_t)key.base;
-  return meshcclSuccess;
+  return map_file(ep, &key, base);
 }
 
 void mci_shm_unmap(void* opaque, const void* bytes, void* base) {
-  const struct mci_shm_ep* ep = opaque;
+  (void)opaque;
   struct key key;
   memcpy(&key, bytes, sizeof key);
-  if (!ep->same_process) munmap(base, key.bytes);
+  munmap(base, key.bytes);
 }
 
 /* Yama, capabilities or a filter of system calls may forbid it; the peer's own token is what we try to read. */
