@@ -30,8 +30,8 @@ void mci_comm_leave(meshcclComm_t comm) { atomic_fetch_sub(&comm->callers, 1); }
 
 void mci_comm_set_error(meshcclComm_t comm, meshcclResult_t result, const char* text) {
   if (comm->async_error != meshcclSuccess) return;
-  comm->async_error = result;
   snprintf(comm->async_text, sizeof comm->async_text, "%s", text);
+  comm->async_error = result;
 }
 
 /* A failure that came along the control tree ends everything here; what this rank was doing is added. */
@@ -72,16 +72,28 @@ static int take_messages(meshcclComm_t comm) {
   return taken;
 }
 
-int mci_comm_progress(meshcclComm_t comm) {
-  if (comm->threadless) mci_boot_progress(comm->boot);
-  int moved = take_messages(comm);
-  if (MCI_UNLIKELY(atomic_load_explicit(&comm->aborted, memory_order_relaxed)))
-    mci_engine_fail(comm->engine, meshcclInvalidUsage, "the communicator was aborted");
-  moved += mci_engine_progress(comm->engine);
+/* The engine's failure is the communicator's. */
+static void take_error(meshcclComm_t comm) {
   const char* text;
   meshcclResult_t error = mci_engine_error(comm->engine, &text);
   if (MCI_UNLIKELY(error != meshcclSuccess)) mci_comm_set_error(comm, error, text);
+}
+
+int mci_comm_progress(meshcclComm_t comm) {
+  if (comm->threadless) mci_boot_progress(comm->boot);
+  if (MCI_UNLIKELY(atomic_load_explicit(&comm->aborted, memory_order_relaxed))) {
+    mci_comm_set_error(comm, meshcclInvalidUsage, "the communicator was aborted");
+    mci_engine_fail(comm->engine, meshcclInvalidUsage, comm->async_text);
+  }
+  int moved = take_messages(comm);
+  moved += mci_engine_progress(comm->engine);
+  take_error(comm);
   return moved;
+}
+
+void mci_comm_watch(meshcclComm_t comm, uint64_t now_ns) {
+  mci_engine_watch(comm->engine, now_ns, comm->flushing);
+  take_error(comm);
 }
 
 /* ---- queries -------------------------------------------------------------------------------------------------------
@@ -155,17 +167,16 @@ meshcclResult_t meshcclCommNeighbors(meshcclComm_t comm, int rank, int* peers, i
 meshcclResult_t meshcclCommGetAsyncError(meshcclComm_t comm, meshcclResult_t* asyncError) {
   if (!comm || comm->magic != MCI_COMM_MAGIC || !asyncError)
     MCI_FAIL(meshcclInvalidArgument, "meshcclCommGetAsyncError: comm or asyncError is NULL");
+  atomic_fetch_add(&comm->callers, 1);
   int state = atomic_load(&comm->state);
-  if (state == MCI_COMM_STARTING) {
-    *asyncError = meshcclInProgress;
-    return meshcclSuccess;
-  }
-  if (state != MCI_COMM_BROKEN && comm->fork_generation == mci_fork_generation() &&
-      pthread_mutex_trylock(&comm->lock) == 0) {
+  bool usable = state != MCI_COMM_STARTING && state != MCI_COMM_BROKEN && !atomic_load(&comm->aborted) &&
+                comm->fork_generation == mci_fork_generation();
+  if (usable && pthread_mutex_trylock(&comm->lock) == 0) {
     mci_comm_progress(comm);
     pthread_mutex_unlock(&comm->lock);
   }
-  *asyncError = comm->async_error;
+  *asyncError = state == MCI_COMM_STARTING ? meshcclInProgress : comm->async_error;
+  mci_comm_leave(comm);
   return meshcclSuccess;
 }
 
@@ -201,6 +212,7 @@ static void flush(meshcclComm_t comm) {
   mci_waiter waiter;
   mci_wait_begin(&waiter);
   pthread_mutex_lock(&comm->lock);
+  comm->flushing = true;
   while (!mci_engine_idle(comm->engine) || atomic_load(&comm->async_pending) > 0) {
     int moved = mci_comm_progress(comm);
     if (moved == 0 && comm->async_error != meshcclSuccess && atomic_load(&comm->async_pending) == 0) break;
@@ -210,6 +222,7 @@ static void flush(meshcclComm_t comm) {
       mci_wait_idle(&waiter, comm);
     }
   }
+  comm->flushing = false;
   pthread_mutex_unlock(&comm->lock);
 }
 

@@ -70,8 +70,9 @@ struct meshcclComm {
   uint64_t splits;
   mci_call* free_calls;
   uint32_t spin_ns;         /* how long waiting for a peer spins at present */
+  bool flushing; /* somebody waits until nothing is under way */
   atomic_int async_pending; /* operations on streams that are not finished */
-  meshcclResult_t async_error;
+  _Atomic(meshcclResult_t) async_error; /* any thread reads it; async_text is whole and final when it is set */
   char async_text[1024];
   _Atomic uint64_t caller_ns, wait_ns;
   pthread_t starter; /* non-blocking init */
@@ -86,6 +87,8 @@ meshcclResult_t mci_comm_enter(meshcclComm_t comm, const char* function);
 void mci_comm_leave(meshcclComm_t comm);
 /* One round of progress for comm, under its lock; control messages included. Returns the number of things done. */
 int mci_comm_progress(meshcclComm_t comm);
+/* Fails what has not moved for too long; comm is locked. */
+void mci_comm_watch(meshcclComm_t comm, uint64_t now_ns);
 void mci_comm_set_error(meshcclComm_t comm, meshcclResult_t result, const char* text);
 
 /* init.c */
@@ -149,8 +152,13 @@ void mci_stream_enqueue(meshcclStream_t stream, mci_item* item);
 bool mci_stream_idle(meshcclStream_t stream);
 /* A call of one of its items is over (under the lock of the call's communicator). */
 void mci_stream_call_finished(mci_call* call);
-/* Starts what can be started; returns the number of items that went by. */
+/* Starts what can be started; returns the number of items that went by. Stops at a host function. */
 int mci_stream_advance(meshcclStream_t stream);
+/* Whether a host function is next; then it is the caller's to run, once no lock of the runtime is held. */
+bool mci_stream_claim(meshcclStream_t stream);
+void mci_stream_run_claimed(meshcclStream_t stream);
+/* Whether the next item is no operation of a communicator: somebody has to drive the stream itself. */
+bool mci_stream_needs_driver(meshcclStream_t stream);
 meshcclResult_t mci_stream_check(meshcclStream_t stream, const char* function);
 
 /* runtime.c: what the communicators and streams of the process share */
@@ -179,9 +187,10 @@ void mci_wait_call(meshcclComm_t comm, mci_call* call);
 
 struct meshcclStream {
   uint64_t magic;
+  uint32_t fork_generation;
   pthread_mutex_t lock;
   mci_item *head, *tail;
-  bool advancing;   /* a thread runs a host function outside the lock */
+  bool advancing;   /* a thread runs the host function at the head */
   atomic_int users; /* threads that still touch it after its last item */
   meshcclResult_t error;
   char error_text[512];

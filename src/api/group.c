@@ -9,6 +9,7 @@ typedef struct group_start {
 
 typedef struct {
   mci_call* call;
+  meshcclComm_t comm; /* the call may be gone */
   meshcclStream_t stream;
   mci_item* item; /* the stream's item of this group, at the first call of the stream */
 } group_entry;
@@ -30,6 +31,7 @@ void mci_group_error(meshcclResult_t result) {
 meshcclResult_t mci_group_add(mci_call* call, meshcclStream_t stream) {
   MCI_TRY(mci_grow(&group.entries, sizeof *group.entries, &group.cap_entries, (size_t)group.nentries + 1));
   group.entries[group.nentries++] = (group_entry){.call = call, .stream = stream};
+  mci_run_hold(call->op.run); /* later calls of the group may crowd its plan out of the cache */
   return meshcclSuccess;
 }
 
@@ -78,9 +80,30 @@ static meshcclResult_t run_starts(void) {
 
 static void drop_calls(void) {
   for (uint32_t i = 0; i < group.nentries; i++) {
+    mci_call* call = group.entries[i].call;
+    pthread_mutex_lock(&call->comm->lock);
+    mci_run_release(call->op.run);
+    pthread_mutex_unlock(&call->comm->lock);
+    if (call->item) atomic_fetch_sub(&call->comm->async_pending, 1);
     mci_free(group.entries[i].item);
-    mci_free(group.entries[i].call);
+    mci_free(call);
   }
+}
+
+static void leave_all(uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) mci_comm_leave(group.entries[i].comm);
+}
+
+/* An abort by another thread waits until the group has let go of the communicator. */
+static meshcclResult_t enter_all(void) {
+  for (uint32_t i = 0; i < group.nentries; i++) {
+    group.entries[i].comm = group.entries[i].call->comm;
+    meshcclResult_t result = mci_comm_enter(group.entries[i].comm, "meshcclGroupEnd");
+    if (result == meshcclSuccess) continue;
+    leave_all(i);
+    return result;
+  }
+  return meshcclSuccess;
 }
 
 /* One item per stream, with the group's calls on it in order. */
@@ -102,8 +125,10 @@ static void submit_all(void) {
     mci_call* call = group.entries[i].call;
     pthread_mutex_lock(&call->comm->lock);
     if (!group.entries[i].stream) atomic_store_explicit(&call->op.ready, true, memory_order_release);
+    mci_run* run = call->op.run;
     mci_call_submit(call);
-    pthread_mutex_unlock(&call->comm->lock);
+    mci_run_release(run);
+    pthread_mutex_unlock(&group.entries[i].comm->lock);
   }
   for (uint32_t i = 0; i < group.nentries; i++)
     if (group.entries[i].item) mci_stream_enqueue(group.entries[i].stream, group.entries[i].item);
@@ -135,6 +160,7 @@ meshcclResult_t meshcclGroupEnd(void) {
   meshcclResult_t result = run_starts();
   group.result = meshcclSuccess;
   if (result == meshcclSuccess) result = make_items();
+  if (result == meshcclSuccess) result = enter_all();
   if (result == meshcclSuccess) {
     submit_all();
     for (uint32_t i = 0; i < group.nentries; i++) {
@@ -142,6 +168,7 @@ meshcclResult_t meshcclGroupEnd(void) {
       meshcclResult_t one = wait_for(group.entries[i].call);
       if (result == meshcclSuccess) result = one;
     }
+    leave_all(group.nentries);
   } else {
     drop_calls();
   }

@@ -280,8 +280,8 @@ void mci_comm_free(meshcclComm_t comm) {
 /* ---- public
  * ------------------------------------------------------------------------------------------------------------- */
 
-static meshcclResult_t init_rank(meshcclComm_t* comm, int nranks, const mci_id* id, int rank,
-                                 const meshcclConfig_t* config) {
+static meshcclResult_t start_rank(meshcclComm_t* comm, int nranks, const mci_id* id, int rank,
+                                  const meshcclConfig_t* config) {
   if (!comm) MCI_FAIL(meshcclInvalidArgument, "meshcclCommInitRank: comm is NULL");
   if (nranks < 1) MCI_FAIL(meshcclInvalidArgument, "meshcclCommInitRank: nranks is %d, at least 1 is needed", nranks);
   if (rank < 0 || rank >= nranks)
@@ -292,6 +292,14 @@ static meshcclResult_t init_rank(meshcclComm_t* comm, int nranks, const mci_id* 
   bool blocking = start.config.blocking != 0;
   if (blocking && mci_group_open()) return mci_group_add_start(&start, comm);
   return mci_comm_start(&start, blocking, comm);
+}
+
+/* A start that is refused inside a group keeps the others of the group from waiting for it. */
+static meshcclResult_t init_rank(meshcclComm_t* comm, int nranks, const mci_id* id, int rank,
+                                 const meshcclConfig_t* config) {
+  meshcclResult_t result = start_rank(comm, nranks, id, rank, config);
+  if (result != meshcclSuccess && result != meshcclInProgress) mci_group_error(result);
+  return result;
 }
 
 meshcclResult_t meshcclCommInitRankConfig(meshcclComm_t* comm, int nranks, meshcclUniqueId id, int rank,

@@ -8,18 +8,32 @@
 #include "api/comm.h"
 #include "base/globals.h"
 
-/* In a forked child everything listed is the parent's, and its thread and locks are not here: begin anew. */
-static struct mci_runtime* runtime(void) {
-  uint32_t generation = mci_fork_generation();
-  if (MCI_UNLIKELY(mci_runtime.generation != generation))
-    mci_runtime = (struct mci_runtime){
-        .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .generation = generation};
-  return &mci_runtime;
+static struct mci_runtime* runtime(void) { return &mci_runtime; }
+
+static void before_fork(void) { pthread_mutex_lock(&mci_runtime.lock); }
+static void after_fork_in_parent(void) { pthread_mutex_unlock(&mci_runtime.lock); }
+
+/* The parent's communicators are not the child's to drive: both would take from the same rings. */
+static void after_fork_in_child(void) {
+  mci_runtime.comms = NULL;
+  mci_runtime.streams = NULL;
+  mci_runtime.running = false;
+  mci_runtime.wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER; /* the parent's thread may wait on it */
+  pthread_mutex_unlock(&mci_runtime.lock);
+}
+
+static void watch_forks(struct mci_runtime* rt) {
+  bool hooked = rt->fork_hooked;
+  rt->fork_hooked = true;
+  pthread_mutex_unlock(&rt->lock);
+  if (!hooked) pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+  pthread_mutex_lock(&rt->lock);
 }
 
 void mci_runtime_add_comm(meshcclComm_t comm) {
   struct mci_runtime* rt = runtime();
   pthread_mutex_lock(&rt->lock);
+  watch_forks(rt);
   comm->next = rt->comms;
   if (rt->comms) rt->comms->prev = comm;
   rt->comms = comm;
@@ -30,6 +44,7 @@ void mci_runtime_add_comm(meshcclComm_t comm) {
 void mci_runtime_add_stream(meshcclStream_t stream) {
   struct mci_runtime* rt = runtime();
   pthread_mutex_lock(&rt->lock);
+  watch_forks(rt);
   stream->next = rt->streams;
   if (rt->streams) rt->streams->prev = stream;
   rt->streams = stream;
@@ -45,24 +60,30 @@ void mci_runtime_remove_stream(meshcclStream_t stream) {
   pthread_mutex_unlock(&rt->lock);
 }
 
-/* One round over everything, the lists locked so that nothing is freed meanwhile. */
-static int drive(struct mci_runtime* rt) {
+/* One round over everything, the lists locked so that nothing is freed meanwhile. A host function that is due is
+ * claimed, at most one: it may take long and wait for other threads, so it runs when the lists are free again. */
+static int drive(struct mci_runtime* rt, meshcclStream_t* claimed) {
   int moved = 0;
   for (meshcclComm_t comm = rt->comms; comm; comm = comm->next) {
     if (pthread_mutex_trylock(&comm->lock) != 0) continue;
     moved += mci_comm_progress(comm);
-    mci_engine_watch(comm->engine, mci_now_ns());
+    mci_comm_watch(comm, mci_now_ns());
     pthread_mutex_unlock(&comm->lock);
   }
-  for (meshcclStream_t stream = rt->streams; stream; stream = stream->next) moved += mci_stream_advance(stream);
-  return moved;
+  for (meshcclStream_t stream = rt->streams; stream; stream = stream->next) {
+    moved += mci_stream_advance(stream);
+    if (!*claimed && mci_stream_claim(stream)) *claimed = stream;
+  }
+  return moved + (*claimed != NULL);
 }
 
 int mci_runtime_progress(void) {
   struct mci_runtime* rt = runtime();
   if (pthread_mutex_trylock(&rt->lock) != 0) return 0;
-  int moved = drive(rt);
+  meshcclStream_t claimed = NULL;
+  int moved = drive(rt, &claimed);
   pthread_mutex_unlock(&rt->lock);
+  if (claimed) mci_stream_run_claimed(claimed);
   return moved;
 }
 
@@ -71,23 +92,32 @@ int mci_runtime_progress(void) {
 
 /* Work on streams that this thread is to carry. */
 static bool has_work(const struct mci_runtime* rt) {
-  for (meshcclComm_t comm = rt->comms; comm; comm = comm->next)
-    if (!comm->threadless && atomic_load(&comm->async_pending) > 0) return true;
+  bool serves = false;
+  for (meshcclComm_t comm = rt->comms; comm; comm = comm->next) {
+    if (comm->threadless) continue;
+    if (atomic_load(&comm->async_pending) > 0) return true;
+    serves = true;
+  }
+  for (meshcclStream_t stream = rt->streams; serves && stream; stream = stream->next)
+    if (mci_stream_needs_driver(stream)) return true;
   return false;
 }
 
 static void* carry(void* argument) {
-  struct mci_runtime* rt = argument;
+  struct mci_runtime* rt = runtime();
+  uint64_t tenure = (uintptr_t)argument;
   uint32_t idle = 0;
   pthread_mutex_lock(&rt->lock);
-  while (!rt->stopping) {
+  while (rt->tenure == tenure) {
     if (!has_work(rt)) {
       idle = 0;
       pthread_cond_wait(&rt->wake, &rt->lock);
       continue;
     }
-    idle = drive(rt) > 0 ? 0 : idle + 1;
+    meshcclStream_t claimed = NULL;
+    idle = drive(rt, &claimed) > 0 ? 0 : idle + 1;
     pthread_mutex_unlock(&rt->lock);
+    if (claimed) mci_stream_run_claimed(claimed);
     if (idle > 1000) {
       nanosleep(&(struct timespec){.tv_nsec = idle > 3000 ? 200000 : 50000}, NULL);
     } else if (idle > 0) {
@@ -103,11 +133,8 @@ void mci_runtime_wake(void) {
   struct mci_runtime* rt = runtime();
   pthread_mutex_lock(&rt->lock);
   if (has_work(rt)) {
-    if (!rt->running) {
-      rt->stopping = false;
-      rt->running = pthread_create(&rt->thread, NULL, carry, rt) == 0;
-    }
-    pthread_cond_signal(&rt->wake);
+    if (!rt->running) rt->running = pthread_create(&rt->thread, NULL, carry, (void*)(uintptr_t)++rt->tenure) == 0;
+    pthread_cond_broadcast(&rt->wake);
   }
   pthread_mutex_unlock(&rt->lock);
 }
@@ -120,9 +147,9 @@ void mci_runtime_remove_comm(meshcclComm_t comm) {
   if (rt->comms == comm) rt->comms = comm->next;
   bool stop = !rt->comms && rt->running;
   if (stop) {
-    rt->stopping = true;
+    rt->tenure++;
     rt->running = false;
-    pthread_cond_signal(&rt->wake);
+    pthread_cond_broadcast(&rt->wake);
   }
   pthread_t thread = rt->thread;
   pthread_mutex_unlock(&rt->lock);

@@ -11,8 +11,8 @@ struct mci_runtime {
   meshcclComm_t comms;
   meshcclStream_t streams;
   pthread_t thread;
-  bool running, stopping;
-  uint32_t generation; /* of forks: whose lists these are */
+  bool running, fork_hooked;
+  uint64_t tenure; /* of the thread: one with an older number ends */
 };
 extern struct mci_runtime mci_runtime;
 #endif

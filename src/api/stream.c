@@ -1,8 +1,11 @@
 /* Host streams and events: queues of items that go by in order. An operation is in its engine's queue from the call on;
- * the stream only tells when it may start. Locks: a stream's lock is innermost; nothing is called under it. */
+ * the stream only tells when it may start. Locks: a stream's lock is innermost; nothing is called under it. Host
+ * functions run with no lock of the runtime held: they may take long and wait for other threads. */
+#include <sched.h>
 #include <stdio.h>
 
 #include "api/comm.h"
+#include "base/globals.h"
 
 #define STREAM_MAGIC 0x6d65736873747231ull
 #define EVENT_MAGIC 0x6d65736865766e74ull
@@ -48,7 +51,7 @@ static void start_calls(mci_item* item) {
     atomic_store_explicit(&call->op.ready, true, memory_order_release);
 }
 
-/* Whether the item at the head has gone by. The stream is locked; a host function runs outside the lock. */
+/* Whether the item at the head has gone by. The stream is locked. */
 static bool head_done(meshcclStream_t stream) {
   mci_item* item = stream->head;
   switch (item->kind) {
@@ -62,28 +65,55 @@ static bool head_done(meshcclStream_t stream) {
     case MCI_ITEM_WAIT:
       return atomic_load(&item->event->reached) >= item->ticket;
     case MCI_ITEM_HOST:
-      stream->advancing = true;
-      pthread_mutex_unlock(&stream->lock);
-      item->function(item->argument);
-      pthread_mutex_lock(&stream->lock);
-      stream->advancing = false;
-      return true;
+      return false; /* whoever claims it takes it out */
   }
   return true;
+}
+
+static void drop_head(meshcclStream_t stream) {
+  mci_item* item = stream->head;
+  stream->head = item->next;
+  if (!stream->head) stream->tail = NULL;
+  item_free(item);
 }
 
 int mci_stream_advance(meshcclStream_t stream) {
   int gone = 0;
   pthread_mutex_lock(&stream->lock);
   while (!stream->advancing && stream->head && head_done(stream)) {
-    mci_item* item = stream->head;
-    stream->head = item->next;
-    if (!stream->head) stream->tail = NULL;
-    item_free(item);
+    drop_head(stream);
     gone++;
   }
   pthread_mutex_unlock(&stream->lock);
   return gone;
+}
+
+bool mci_stream_claim(meshcclStream_t stream) {
+  pthread_mutex_lock(&stream->lock);
+  bool claimed = stream->head && stream->head->kind == MCI_ITEM_HOST && !stream->advancing;
+  if (claimed) {
+    stream->advancing = true;
+    atomic_fetch_add(&stream->users, 1);
+  }
+  pthread_mutex_unlock(&stream->lock);
+  return claimed;
+}
+
+void mci_stream_run_claimed(meshcclStream_t stream) {
+  stream->head->function(stream->head->argument); /* the head is the claimant's */
+  pthread_mutex_lock(&stream->lock);
+  drop_head(stream);
+  stream->advancing = false;
+  pthread_mutex_unlock(&stream->lock);
+  mci_stream_advance(stream);
+  atomic_fetch_sub(&stream->users, 1);
+}
+
+bool mci_stream_needs_driver(meshcclStream_t stream) {
+  pthread_mutex_lock(&stream->lock);
+  bool needs = stream->head && stream->head->kind != MCI_ITEM_CALLS && !stream->advancing;
+  pthread_mutex_unlock(&stream->lock);
+  return needs;
 }
 
 void mci_stream_enqueue(meshcclStream_t stream, mci_item* item) {
@@ -108,26 +138,31 @@ bool mci_stream_idle(meshcclStream_t stream) {
 void mci_stream_call_finished(mci_call* call) {
   meshcclStream_t stream = call->stream;
   mci_item* item = call->item;
+  meshcclComm_t comm = call->comm;
   atomic_fetch_add(&stream->users, 1);
   if (call->op.result != meshcclSuccess) {
     pthread_mutex_lock(&stream->lock);
     if (stream->error == meshcclSuccess) {
       stream->error = call->op.result;
       const char* text;
-      mci_engine_error(call->comm->engine, &text);
+      mci_engine_error(comm->engine, &text);
       snprintf(stream->error_text, sizeof stream->error_text, "%s", text);
     }
     pthread_mutex_unlock(&stream->lock);
   }
-  atomic_fetch_sub(&call->comm->async_pending, 1);
   atomic_fetch_sub_explicit(&item->remaining, 1, memory_order_acq_rel); /* call and item may be gone from here on */
   mci_stream_advance(stream);
+  atomic_fetch_sub(&comm->async_pending, 1); /* last: while it counts, the progress thread looks at the stream */
   atomic_fetch_sub(&stream->users, 1);
 }
 
 meshcclResult_t mci_stream_check(meshcclStream_t stream, const char* function) {
-  if (!stream || stream->magic == STREAM_MAGIC) return meshcclSuccess;
-  MCI_FAIL(meshcclInvalidArgument, "%s: the stream was not made by meshcclStreamCreate, or was destroyed", function);
+  if (!stream) return meshcclSuccess;
+  if (stream->magic != STREAM_MAGIC)
+    MCI_FAIL(meshcclInvalidArgument, "%s: the stream was not made by meshcclStreamCreate, or was destroyed", function);
+  if (stream->fork_generation != mci_fork_generation())
+    MCI_FAIL(meshcclInvalidUsage, "%s: the stream was made before fork(); a child makes its own", function);
+  return meshcclSuccess;
 }
 
 static meshcclResult_t need_stream(meshcclStream_t stream, const char* function) {
@@ -147,7 +182,9 @@ meshcclResult_t meshcclStreamCreate(meshcclStream_t* stream) {
   if (!stream) MCI_FAIL(meshcclInvalidArgument, "meshcclStreamCreate: stream is NULL");
   meshcclStream_t made = mci_alloc(sizeof *made);
   if (!made) return mci_oom(sizeof *made);
+  mci_fork_watch();
   made->magic = STREAM_MAGIC;
+  made->fork_generation = mci_fork_generation();
   pthread_mutex_init(&made->lock, NULL);
   mci_runtime_add_stream(made);
   *stream = made;
@@ -206,6 +243,7 @@ static meshcclResult_t enqueue_event(meshcclStream_t stream, mci_item_kind kind,
   item->ticket = ticket;
   atomic_fetch_add(&event->references, 1);
   mci_stream_enqueue(stream, item);
+  mci_runtime_wake();
   return meshcclSuccess;
 }
 
@@ -223,6 +261,7 @@ meshcclResult_t meshcclLaunchHostFunc(meshcclStream_t stream, void (*fn)(void*),
   item->function = fn;
   item->argument = arg;
   mci_stream_enqueue(stream, item);
+  mci_runtime_wake();
   return meshcclSuccess;
 }
 
@@ -242,6 +281,7 @@ meshcclResult_t meshcclEventCreate(meshcclEvent_t* event) {
 meshcclResult_t meshcclEventDestroy(meshcclEvent_t event) {
   if (!event) return meshcclSuccess;
   MCI_TRY(need_event(event, "meshcclEventDestroy"));
+  event->magic = 0; /* items that still hold it do not ask */
   event_release(event);
   return meshcclSuccess;
 }

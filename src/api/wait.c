@@ -56,7 +56,7 @@ void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm) {
   uint64_t now = mci_now_ns();
   if (idle == FREE_ROUNDS) waiter->idle_since_ns = now;
   if (comm && (idle & 63) == 0) {
-    mci_engine_watch(comm->engine, now);
+    mci_comm_watch(comm, now);
     mci_runtime_progress();
   }
   if (now - waiter->idle_since_ns < (comm ? comm->spin_ns : LEAST_SPIN_NS)) {
