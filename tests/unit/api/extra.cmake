@@ -1,0 +1,11 @@
+# The api's own tests run ranks with the integration harness, but against the static library: they reach test hooks.
+set(api_rig ${CMAKE_CURRENT_SOURCE_DIR}/integration)
+add_library(mci_api_rig STATIC ${api_rig}/harness.c ${api_rig}/oracle.c)
+target_include_directories(mci_api_rig PUBLIC ${api_rig})
+target_link_libraries(mci_api_rig PUBLIC mci_flags)
+file(GLOB api_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/unit/api/test_*.c)
+foreach(file ${api_tests})
+  get_filename_component(name ${file} NAME_WE)
+  target_link_libraries(${name} PRIVATE mci_api_rig mci_test_support meshccl_internal)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+endforeach()
