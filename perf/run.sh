@@ -18,4 +18,4 @@ step "An all-reduce over a 2x2 torus of processes" \
 step "The schedule that it used, and the ones that lost" \
   "build/bin/meshccl plan torus:2x2 all_reduce 16M"
 step "Training on two ranks, gradients reduced while the backward pass runs" \
-  "build/bin/meshccl run -n 2 -- build/bin/train_charlm README.md docs/*.md include/meshccl/*.h"
+  "build/bin/meshccl run -n 2 -- build/bin/train_charlm README.md docs/*.md"

@@ -7,15 +7,16 @@
 #
 # The last line is "N passed, N failed". Exit status 0: nothing failed, and something ran.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 2
 . .ci/setup.sh
 . .ci/tests.sh
 tests_jobs=${MESHCCL_TESTS_JOBS:-2}
+setup_needs="$setup_needs g++ time"
 
 # Memory and undefined behaviour, everything at small sizes.
 tier_memory() {
   (setup_build asan-ubsan) || { tests_count 0 1; return 1; }
-  tests_ctest build-asan -LE long "$@"
+  tests_ctest build-asan -LE long
 }
 
 # Data races, where ranks are threads over one memory.

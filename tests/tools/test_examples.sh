@@ -4,7 +4,6 @@
 bin=$1 source=$2
 . "$(dirname "$0")/lib.sh"
 
-# Starts ranks without the launcher: the variables that it would set, and one id for all.
 ranks() {
   n=$1
   shift
@@ -32,6 +31,7 @@ fi
 
 for n in 1 2 4; do
   good "train_charlm on $n ranks" ranks "$n" "$bin/train_charlm" --steps 20 --batch 16 "$source/LICENSE" "$source"/docs/*.md
+  says "$n ranks train" "^$n ranks, [0-9]+ parameters"
   sed -n 's/^step *\([0-9]*\) *loss \([0-9.]*\)$/\1 \2/p' "$scratch/out" >"$scratch/loss.$n"
 done
 for n in 2 4; do
