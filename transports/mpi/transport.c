@@ -1,7 +1,7 @@
 /* The table of the MPI transport. Contexts are told apart by tags, endpoints by the ids in the wire header; arrivals
  * are found by matched probes and delivered in the order found. */
 #define _GNU_SOURCE
-#include <stdio.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -85,7 +85,12 @@ static void mpi_close(void* opaque) {
   mci_mpi_lock();
   while (ctx->endpoints) {
     struct endpoint* ep = ctx->endpoints;
-    while (!finish_sends(ep) && now_ns() < limit) continue;
+    while (!finish_sends(ep) && now_ns() < limit) {
+      /* The receiver may be another thread of this process. */
+      mci_mpi_unlock();
+      sched_yield();
+      mci_mpi_lock();
+    }
     mci_mpi_adopt(&ep->sends);
     ctx->endpoints = ep->next;
     queue_free(&ep->strangers);

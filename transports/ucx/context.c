@@ -1,5 +1,6 @@
 /* Contexts of the UCX transport: one UCP context and worker each, so that contexts of one process share nothing. */
 #define _GNU_SOURCE
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 
 #include "ucx.h"
 
-#define CLOSE_NS 100000000ll
+#define CLOSE_NS 1000000000ll
 
 meshcclResult_t mci_ucx_fail(const struct mci_ucx_context* ctx, meshcclResult_t result, const char* format, ...) {
   char text[256];
@@ -83,7 +84,7 @@ static void drain(struct mci_ucx_context* ctx) {
   long long limit = now_ns() + CLOSE_NS;
   while (ctx->endpoints) {
     mci_ucx_reap(ctx, now_ns() > limit);
-    ucp_worker_progress(ctx->worker);
+    if (!ucp_worker_progress(ctx->worker)) sched_yield();
     mci_ucx_deliver(ctx);
   }
 }

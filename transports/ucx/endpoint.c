@@ -1,5 +1,6 @@
 /* Endpoints of the UCX transport. Disconnecting sends a last message, so that the peer can tell it from a failure, and
- * flushes; the UCX endpoint is closed when the flush is over, or by force when the context goes. */
+ * flushes; the UCX endpoint is closed when the peer has seen it or leaves too, or by force when the context goes.
+ * Closing earlier is not safe: UCX 1.13 aborts when a worker goes that still answers a peer's wish to connect. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,7 +79,7 @@ void mci_ucx_disconnect(void* opaque) {
     mci_ucx_parcel_free(ep->ctx, parcel);
   }
   if (ep->failed) return;
-  mci_ucx_send_bye(ep);
+  if (!ep->bye) mci_ucx_send_note(ep, MCI_UCX_BYE);
   ucp_request_param_t none = {0};
   void* request = ucp_ep_flush_nbx(ep->ep, &none);
   if (UCS_PTR_IS_PTR(request)) ep->flush = request;
@@ -87,24 +88,25 @@ void mci_ucx_disconnect(void* opaque) {
 static void close_by_force(struct mci_ucx_endpoint* ep) {
   ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS, .flags = UCP_EP_CLOSE_FLAG_FORCE};
   void* request = ucp_ep_close_nbx(ep->ep, &param);
-  if (UCS_PTR_IS_PTR(request)) ucp_request_free(request);
+  if (UCS_PTR_IS_PTR(request)) ep->close = request;
   ep->ep = NULL;
 }
 
-static bool flushed(struct mci_ucx_endpoint* ep) {
-  return !ep->flush || ucp_request_check_status(ep->flush) != UCS_INPROGRESS;
-}
+static bool idle(const struct mci_ucx_endpoint* ep) { return ep->sends == 0 && ep->receives == 0; }
+
+static bool over(void* request) { return !request || ucp_request_check_status(request) != UCS_INPROGRESS; }
 
 void mci_ucx_reap(struct mci_ucx_context* ctx, bool force) {
   for (struct mci_ucx_endpoint** at = &ctx->endpoints; *at;) {
     struct mci_ucx_endpoint* ep = *at;
-    bool out = ep->gone && (force || ep->failed || (flushed(ep) && ep->sends == 0 && ep->receives == 0));
+    bool out = ep->gone && (force || ep->failed || ((ep->bye || ep->seen) && over(ep->flush) && idle(ep)));
     if (out && ep->ep) close_by_force(ep);
-    if (ep->ep || !ep->gone || !flushed(ep) || ep->sends > 0 || ep->receives > 0) {
+    if (ep->ep || !ep->gone || !over(ep->flush) || !over(ep->close) || !idle(ep)) {
       at = &ep->next;
       continue;
     }
     if (ep->flush) ucp_request_free(ep->flush);
+    if (ep->close) ucp_request_free(ep->close);
     *at = ep->next;
     free(ep);
   }

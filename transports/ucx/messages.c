@@ -102,11 +102,11 @@ meshcclResult_t mci_ucx_send(void* opaque, const void* header, const meshcclPiec
   return request ? meshcclInProgress : meshcclSuccess;
 }
 
-void mci_ucx_send_bye(struct mci_ucx_endpoint* ep) {
+void mci_ucx_send_note(struct mci_ucx_endpoint* ep, uint32_t kind) {
   struct mci_ucx_order* order = order_get(ep, NULL);
   if (!order) return; /* the peer will take our end for a failure, which is the truth by then */
   memset(order->wire.header, 0, MESHCCL_HEADER_BYTES);
-  submit(ep, order, MCI_UCX_BYE);
+  submit(ep, order, kind);
 }
 
 /* ---- arriving ---- */
@@ -131,7 +131,12 @@ ucs_status_t mci_ucx_arrived(void* opaque, const void* header, size_t headerByte
   memcpy(&wire, header, sizeof wire);
   if (wire.to != ctx->id) return UCS_OK;
   struct mci_ucx_endpoint* ep = ctx->endpoints;
-  while (ep && (ep->id != wire.from || ep->gone)) ep = ep->next;
+  while (ep && ep->id != wire.from) ep = ep->next;
+  if (ep && ep->gone) {
+    ep->bye |= wire.kind == MCI_UCX_BYE;
+    ep->seen |= wire.kind == MCI_UCX_SEEN;
+    return UCS_OK;
+  }
   struct mci_ucx_parcel* parcel = malloc(sizeof *parcel);
   if (!parcel) {
     ctx->starved = true;
@@ -197,10 +202,12 @@ static int deliver_parcels(struct mci_ucx_endpoint* ep) {
     struct mci_ucx_parcel* parcel = ep->parcels;
     ep->parcels = parcel->next;
     ep->received++;
-    if (parcel->wire.kind == MCI_UCX_BYE)
+    if (parcel->wire.kind == MCI_UCX_BYE) {
       ep->bye = true;
-    else
+      if (!ep->failed) mci_ucx_send_note(ep, MCI_UCX_SEEN);
+    } else if (parcel->wire.kind == MCI_UCX_MESSAGE) {
       hand_over(ep, parcel);
+    }
     mci_ucx_parcel_free(ep->ctx, parcel);
     events++;
   }

@@ -12,7 +12,8 @@
 #define MCI_UCX_MAX_PAYLOAD ((size_t)1 << 20)
 #define MCI_UCX_MAX_ORDERS 64 /* sends in progress per endpoint: UCX itself would queue without end */
 
-enum { MCI_UCX_MESSAGE = 1, MCI_UCX_BYE = 2 };
+/* BYE is the last message of an endpoint, SEEN the answer of a peer that stays. */
+enum { MCI_UCX_MESSAGE = 1, MCI_UCX_BYE = 2, MCI_UCX_SEEN = 3 };
 
 /* The header of the active message. */
 struct mci_ucx_wire {
@@ -54,10 +55,11 @@ struct mci_ucx_endpoint {
   struct mci_ucx_parcel* parcels; /* by sequence */
   int sends, receives;            /* orders in progress */
   ucs_status_t failure;
-  bool failed, told; /* failed: not usable any more; told: the host knows */
-  bool bye;          /* the peer has disconnected in order: its end is no failure */
-  bool gone;         /* disconnected by the host */
-  void* flush;       /* request of the last flush, NULL when there is none */
+  bool failed, told;   /* failed: not usable any more; told: the host knows */
+  bool bye;            /* the peer has disconnected in order: its end is no failure */
+  bool seen;           /* the peer has seen our last message */
+  bool gone;           /* disconnected by the host */
+  void *flush, *close; /* requests, NULL when there is none */
 };
 
 struct mci_ucx_context {
@@ -78,8 +80,8 @@ struct mci_ucx_context {
 meshcclResult_t mci_ucx_send(void* ep, const void* header, const meshcclPiece_t* pieces, int npieces, void* token);
 ucs_status_t mci_ucx_arrived(void* ctx, const void* header, size_t headerBytes, void* data, size_t bytes,
                              const ucp_am_recv_param_t* param);
-/* Sends the last message of an endpoint. */
-void mci_ucx_send_bye(struct mci_ucx_endpoint* ep);
+/* Sends BYE or SEEN. */
+void mci_ucx_send_note(struct mci_ucx_endpoint* ep, uint32_t kind);
 /* Gives the host what can be given; the number of callbacks. */
 int mci_ucx_deliver(struct mci_ucx_context* ctx);
 bool mci_ucx_deliverable(const struct mci_ucx_context* ctx);
