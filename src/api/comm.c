@@ -6,6 +6,8 @@
 
 #include "base/globals.h"
 
+#define UNMET_GRACE_NS 1000000000ull
+
 meshcclResult_t mci_comm_enter(meshcclComm_t comm, const char* function) {
   if (!comm || comm->magic != MCI_COMM_MAGIC)
     MCI_FAIL(meshcclInvalidArgument, "%s: the communicator is NULL or was destroyed", function);
@@ -63,11 +65,10 @@ static int take_messages(meshcclComm_t comm) {
     if (message.kind != MCI_BOOT_MEET) continue;
     meshcclResult_t result = mci_engine_meet(comm->engine, (uint32_t)message.from, message.data, message.bytes);
     if (result == meshcclSuccess) continue;
-    char text[900];
-    snprintf(text, sizeof text, "%s", mci_error_last());
-    mci_boot_report(comm->boot, (int)comm->rank, result, text);
-    mci_comm_set_error(comm, result, text);
-    mci_engine_fail(comm->engine, result, text);
+    /* A peer that died after it introduced itself cannot be reached either: its death is told first, if it is one. */
+    if (comm->unmet_since_ns == 0) comm->unmet_since_ns = mci_now_ns();
+    comm->unmet_result = result;
+    snprintf(comm->unmet_text, sizeof comm->unmet_text, "%s", mci_error_last());
   }
   return taken;
 }
@@ -79,6 +80,13 @@ static void take_error(meshcclComm_t comm) {
   if (MCI_UNLIKELY(error != meshcclSuccess)) mci_comm_set_error(comm, error, text);
 }
 
+static void give_up_unmet(meshcclComm_t comm) {
+  if (comm->async_error != meshcclSuccess || mci_now_ns() - comm->unmet_since_ns < UNMET_GRACE_NS) return;
+  mci_boot_report(comm->boot, (int)comm->rank, comm->unmet_result, comm->unmet_text);
+  mci_comm_set_error(comm, comm->unmet_result, comm->unmet_text);
+  mci_engine_fail(comm->engine, comm->unmet_result, comm->unmet_text);
+}
+
 int mci_comm_progress(meshcclComm_t comm) {
   if (comm->threadless) mci_boot_progress(comm->boot);
   if (MCI_UNLIKELY(atomic_load_explicit(&comm->aborted, memory_order_relaxed))) {
@@ -86,6 +94,7 @@ int mci_comm_progress(meshcclComm_t comm) {
     mci_engine_fail(comm->engine, meshcclInvalidUsage, comm->async_text);
   }
   int moved = take_messages(comm);
+  if (MCI_UNLIKELY(comm->unmet_since_ns != 0)) give_up_unmet(comm);
   moved += mci_engine_progress(comm->engine);
   take_error(comm);
   return moved;

@@ -59,6 +59,9 @@ struct meshcclComm {
   uint32_t attention_seen;
   mci_topo* topo;
   mci_engine* engine;
+  uint64_t unmet_since_ns; /* a peer's introduction could not be answered: since when, 0 never */
+  meshcclResult_t unmet_result;
+  char unmet_text[512];
   bool threadless;
   uint64_t init_timeout_ns, op_timeout_ns;
   const meshcclDevice_t* device;
@@ -69,9 +72,9 @@ struct meshcclComm {
   uint32_t nuser_ops, cap_user_ops;
   uint64_t splits;
   mci_call* free_calls;
-  uint32_t spin_ns;         /* how long waiting for a peer spins at present */
-  bool flushing; /* somebody waits until nothing is under way */
-  atomic_int async_pending; /* operations on streams that are not finished */
+  uint32_t spin_ns;                     /* how long waiting for a peer spins at present */
+  bool flushing;                        /* somebody waits until nothing is under way */
+  atomic_int async_pending;             /* operations on streams that are not finished */
   _Atomic(meshcclResult_t) async_error; /* any thread reads it; async_text is whole and final when it is set */
   char async_text[1024];
   _Atomic uint64_t caller_ns, wait_ns;
