@@ -34,7 +34,9 @@ for folder in transports/*/; do
   rule transports "meshccl/(transport|result)\.h\$|$folder" "$folder"
 done
 rule "tests below api" '(base|sched|kernels|device|transport|boot|exec|topo|transports|support|suite|perf|meshccl)/' \
-  tests/unit tests/support tests/conformance tests/golden $(find tests -maxdepth 1 -name fuzz)
+  $(find tests/unit -mindepth 1 -maxdepth 1 ! -name api) tests/support tests/conformance tests/golden \
+  $(find tests -maxdepth 1 -name fuzz)
+rule "tests of the api" '(base|sched|kernels|device|transport|boot|exec|topo|api|support|meshccl)/' tests/unit/api
 rule integration 'meshccl/' tests/integration
 rule perf '(perf|meshccl)/' perf
 rule examples 'meshccl/' examples
