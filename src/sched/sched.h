@@ -151,7 +151,7 @@ typedef struct {
  * part-major collectives the vector is the unit: 0 or 1 whole vector. */
 typedef struct {
   bool in_used, out_used;
-  bool in_one_block, out_one_block;  /* the buffer holds only block `rank` (of the layout before `order`) */
+  bool in_one_block, out_one_block;  /* the buffer holds only the rank's own block: the one whose place is `rank` */
 } mci_coll_buffers_t;
 mci_coll_buffers_t mci_coll_buffers(mci_coll coll, uint32_t rank, uint32_t root);
 
@@ -235,6 +235,7 @@ bool mci_pieces_next(mci_pieces* it, uint64_t* offset_out, uint64_t* elements_ou
 struct mci_str;
 meshcclResult_t mci_schedule_print(const mci_schedule* schedule, struct mci_str* out);
 meshcclResult_t mci_program_print(const mci_program* program, struct mci_str* out);
+/* InvalidArgument with "name:line:column: ...". The text needs no NUL and is not trusted. */
 meshcclResult_t mci_schedule_parse(const char* text, size_t bytes, const char* name, mci_schedule** out);
 void mci_schedule_destroy(mci_schedule* schedule);
 

@@ -1,6 +1,7 @@
 /* Proved schedules give right results on real data, whoever goes first, lent or not, sliced or not; and always the same
  * bits. */
 #include "support/interpret.h"
+#include "support/mutate.h"
 #include "support/schedules.h"
 #include "support/test.h"
 
@@ -59,10 +60,46 @@ static void bits_do_not_depend_on_the_order_of_events(void** state) {
   }
 }
 
+/* What the verifier refuses as a race does go wrong on data, in some order of events: the interpreter can tell. */
+static void races_show_on_data(void** state) {
+  (void)state;
+  static const struct {
+    size_t row;
+    mutation mutation;
+  } rows[] = {
+      {5, {.kind = MUTANT_DROP_COPY, .step = 1, .operand = 1}}, /* the next fold overwrites the slot that is lent */
+      {3, {.kind = MUTANT_DROP_AFTER, .channel = 1}},           /* sent before it is reduced */
+      {3, {.kind = MUTANT_EARLY_AFTER, .channel = 1}},
+      {10, {.kind = MUTANT_SLOT, .rank = 1, .step = 1}}, /* two messages in one slot */
+  };
+  for (size_t i = 0; i < MCI_COUNT(rows); i++) {
+    mci_schedule* schedule = test_schedule_build(&test_schedule_rows[rows[i].row], 5, 0);
+    mci_schedule* unrolled = test_unroll(schedule);
+    mci_schedule* mutant = test_mutant(unrolled, &rows[i].mutation);
+    uint64_t random = test_seed(), bits;
+    bool wrong = false;
+    assert_non_null(mutant);
+    check_fails(mci_schedule_verify(mutant, NULL, NULL), meshcclInvalidUsage, "");
+    for (int round = 0; round < 1000 && !wrong; round++) {
+      test_interpret_options options = random_options(&random);
+      options.type = meshcclInt64;
+      options.op = meshcclSum;
+      options.count = 20;
+      wrong = test_interpret(mutant, &options, &bits) != meshcclSuccess;
+    }
+    if (!wrong)
+      fail_msg("%s: %s never showed", test_schedule_rows[rows[i].row].name, mutant_names[rows[i].mutation.kind]);
+    mci_schedule_destroy(mutant);
+    mci_schedule_destroy(unrolled);
+    mci_schedule_destroy(schedule);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(results_match_the_oracle_in_any_order),
       cmocka_unit_test(bits_do_not_depend_on_the_order_of_events),
+      cmocka_unit_test(races_show_on_data),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
