@@ -225,7 +225,8 @@ static int deliver_done(struct mci_ucx_context* ctx) {
     --*(order->receive ? &ep->receives : &ep->sends);
     /* To a peer that has left in order, messages are dropped without a failure. */
     bool ok = order->status == UCS_OK || (ep->bye && !order->receive);
-    if (!ep->gone)
+    bool of_host = order->receive || order->wire.kind == MCI_UCX_MESSAGE;
+    if (of_host && !ep->gone)
       (order->receive ? host->received : host->sent)(host->self, order->token,
                                                      ok ? meshcclSuccess : meshcclRemoteError);
     order_put(order);
