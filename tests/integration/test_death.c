@@ -66,7 +66,9 @@ static void kill_one(int n, scene s, unsigned delay_us) {
       fail_msg("n %d victim %d: rank %d ended with %d", n, s.victim, r, status);
   }
   assert_true(now_seconds() - killed < 6);
-  assert_int_equal(count_entries("/dev/shm"), before);
+  /* Other programs come and go there too; what a dead rank left would stay. */
+  while (count_entries("/dev/shm") > before && now_seconds() - killed < 20) usleep(10000);
+  assert_true(count_entries("/dev/shm") <= before);
 }
 
 static void every_rank_can_die(void** state) {
