@@ -35,7 +35,7 @@ setup_packages() {
   setup_as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install $missing
 }
 
-# setup_build PRESET: configure and build; quiet when there is nothing to do.
+# setup_build PRESET [TARGET]: configure and build; quiet when there is nothing to do.
 setup_build() {
   setup_log=$(mktemp)
   cmake --preset "$1" >"$setup_log" 2>&1 || {
@@ -44,5 +44,5 @@ setup_build() {
     setup_fail "configuring preset $1 failed"
   }
   rm -f "$setup_log"
-  cmake --build --preset "$1" --parallel "$(nproc)"
+  cmake --build --preset "$1" --parallel "$(nproc)" --target "${2-all}"
 }

@@ -2,14 +2,16 @@
 
 tests_passed=0
 tests_failed=0
+tests_closings=
 
 tests_count() { # PASSED FAILED
   tests_passed=$((tests_passed + $1))
   tests_failed=$((tests_failed + $2))
 }
 
-# The last line of a run. Fails when something failed or nothing ran.
+# The last lines of a run: how each ctest ended, and the sum. Fails when something failed or nothing ran.
 tests_close() {
+  printf '\n%s' "$tests_closings"
   echo "$tests_passed passed, $tests_failed failed"
   [ "$tests_failed" -eq 0 ] && [ "$tests_passed" -gt 0 ]
 }
@@ -32,10 +34,12 @@ tests_junit() { # FILE NAME
 tests_ctest() {
   tests_folder=$1
   shift
-  rm -f "$tests_folder/junit.xml"
-  tests_steady ctest --test-dir "$tests_folder" --output-junit junit.xml --output-on-failure --no-tests=error \
-    -j "$tests_jobs" "$@"
+  rm -f "$tests_folder/junit.xml" "$tests_folder/ctest.log"
+  tests_steady ctest --test-dir "$tests_folder" --output-junit junit.xml --output-log "$tests_folder/ctest.log" --output-on-failure \
+    --no-tests=error -j "$tests_jobs" "$@"
   tests_status=$?
+  tests_closings="$tests_closings$tests_folder: $(grep -s ' tests passed, ' "$tests_folder/ctest.log")
+"
   if [ -f "$tests_folder/junit.xml" ]; then
     tests_all=$(tests_junit "$tests_folder/junit.xml" tests)
     tests_bad=$(tests_junit "$tests_folder/junit.xml" failures)

@@ -10,6 +10,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 2
 . .ci/setup.sh
 . .ci/tests.sh
+. tests/full.sh
 tests_jobs=${MESHCCL_TESTS_JOBS:-2}
 setup_needs="$setup_needs g++ time"
 
@@ -21,28 +22,30 @@ tier_memory() {
 
 # Data races, where ranks are threads over one memory.
 tier_threads() {
-  { cmake --preset tsan && cmake --build --preset tsan --parallel "$(nproc)" --target tests_threads; } >build-tsan.log 2>&1 ||
-    { cat build-tsan.log; tests_count 0 1; return 1; }
-  rm -f build-tsan.log
+  (setup_build tsan tests_threads) || { tests_count 0 1; return 1; }
   tests_ctest build-tsan -L threads -LE long
 }
 
-case "${1-}" in
-  "")
-    setup_packages
-    echo "== sanitizers: addresses, undefined behaviour"
-    tier_memory
-    echo "== sanitizer: threads"
-    tier_threads
-    tests_close
-    ;;
-  --full)
-    setup_packages
-    . tests/full.sh
-    full_run
-    ;;
-  *)
-    echo "usage: tests/run.sh [--full]" >&2
-    exit 2
-    ;;
-esac
+# One function, so that the shell has read all of it before it begins.
+main() {
+  case "${1-}" in
+    "")
+      (setup_packages) || return 2
+      echo "== sanitizers: addresses, undefined behaviour"
+      tier_memory
+      echo "== sanitizer: threads"
+      tier_threads
+      tests_close
+      ;;
+    --full)
+      (setup_packages) || return 2
+      full_run
+      ;;
+    *)
+      echo "usage: tests/run.sh [--full]" >&2
+      return 2
+      ;;
+  esac
+}
+main "$@"
+exit
