@@ -8,7 +8,8 @@
 
 #include "topo/graph.h"
 
-#define MCI_MAX_NODES 2147483647u /* ranks are an int in the public API */
+#define MCI_MAX_NODES 2147483647u      /* ranks are an int in the public API */
+#define MCI_MAX_LISTED_NODES 16777216u /* of grids whose damage or ranks are listed: searches take memory per node */
 
 /* Distances by breadth-first search, for grids that have no closed form. The row of the last source is kept. */
 typedef struct {

@@ -288,6 +288,9 @@ static meshcclResult_t read_option(parser* p, span text) {
     COMPLAIN(p, text, "does not fit a full graph, which has no coordinates; give fewer ranks");
   option_id id = options[row].id;
   if (p->given[id].at) COMPLAIN(p, text, "repeats an option; give it once");
+  bool lists = id == OPT_DEAD || id == OPT_CUT || id == OPT_PICK || id == OPT_MAP;
+  if (lists && p->topo->nodes > MCI_MAX_LISTED_NODES)
+    COMPLAIN(p, text, "is for topologies of at most %u nodes", MCI_MAX_LISTED_NODES);
   p->given[id] = text;
   span value = {name.end + (name.end < text.end), text.end};
   uint64_t nodes = p->topo->nodes;

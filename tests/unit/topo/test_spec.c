@@ -93,6 +93,7 @@ static void mistakes_name_text_place_and_remedy(void** state) {
       {"full:4x4", "\"4x4\" at character 6", "full:N"},
       {"mesh:65536x32768", "\"65536x32768\" at character 6", "limit is 2147483647"},
       {"ring:99999999999999999999", "too many nodes", "limit is 2147483647"},
+      {"mesh:7x99999905@dead=3.2", "\"dead=3.2\"", "at most 16777216 nodes"},
       {"ring:4@", "\"\" at character 8", "remove"},
       {"ring:4@50GB/s,,500ns", "\"\" at character 15", "remove"},
       {"ring:4@50Gb/s", "\"50Gb/s\" at character 8", "Gbit/s"},
