@@ -14,6 +14,8 @@ uint64_t test_seed(void) {
   return fresh;
 }
 
+bool test_long(void) { return mci_env("MESHCCL_TESTS_LONG") != NULL; }
+
 uint64_t test_random(uint64_t* state) {
   *state += 0x9e3779b97f4a7c15u;
   uint64_t x = *state;
