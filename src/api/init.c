@@ -159,7 +159,12 @@ static meshcclResult_t bring_up(meshcclComm_t comm, mci_start* start) {
   MCI_TRY(mci_device_find(start->device, &comm->device));
   MCI_TRY(make_topology(start, &comm->topo));
   MCI_TRY(join(comm));
-  return make_engine(comm);
+  meshcclResult_t result = make_engine(comm);
+  if (result == meshcclSuccess) return result;
+  char text[900]; /* the others have joined and count on this rank */
+  snprintf(text, sizeof text, "rank %u could not start %s: %.700s", comm->rank, comm->name, mci_error_last());
+  mci_boot_report(comm->boot, (int)comm->rank, meshcclRemoteError, text);
+  return mci_fail(result, "%s", text);
 }
 
 static void start_free(mci_start* start) {

@@ -46,6 +46,8 @@ static meshcclResult_t start_child(meshcclComm_t comm, const member* members, ui
   }
   if (!start.config.device) start.config.device = comm->device->name;
   if (start.config.progressThread < 0) start.config.progressThread = !comm->threadless;
+  if (start.config.initTimeout <= 0) start.config.initTimeout = (double)comm->init_timeout_ns / 1e9;
+  if (start.config.opTimeout <= 0) start.config.opTimeout = (double)comm->op_timeout_ns / 1e9;
   mci_id_derive(&comm->id, comm->splits, (uint64_t)(int64_t)members[0].color, &start.id);
   if (!start.config.topology) MCI_TRY(child_topology(comm, members, n, &start.topo));
   return mci_comm_start(&start, true, newcomm);
