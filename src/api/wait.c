@@ -26,7 +26,10 @@ static void sleep_on(meshcclComm_t comm) {
     poll_us = 100;
   }
   for (uint32_t i = 0; i < n; i++) polled[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
-  if (busy) return;
+  if (busy) {
+    sched_yield();
+    return;
+  }
   struct timespec limit = {.tv_nsec = (long)poll_us * 1000};
   ppoll(polled, comm ? n + 1 : 0, &limit, NULL);
   if (comm) mci_boot_clear(comm->boot);
@@ -55,7 +58,7 @@ void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm) {
   }
   uint64_t now = mci_now_ns();
   if (idle == FREE_ROUNDS) waiter->idle_since_ns = now;
-  if (comm && (idle & 63) == 0) {
+  if (comm && ((idle & 63) == 0 || idle >= YIELDS_BEFORE_SLEEP)) {
     mci_comm_watch(comm, now);
     mci_runtime_progress();
   }
