@@ -41,6 +41,7 @@ static void take_failure(meshcclComm_t comm) {
   char text[900];
   meshcclResult_t result = mci_boot_status(comm->boot, text, sizeof text);
   if (result == meshcclSuccess || comm->async_error != meshcclSuccess) return;
+  if (atomic_load(&comm->aborted)) return; /* what this rank itself told the others */
   mci_str full = {0};
   mci_str_add(&full, "%s", text);
   if (result == meshcclInvalidUsage) {
