@@ -77,10 +77,7 @@ full_model() { # MODEL SCALE
 
 # The plan of one rank of a million, in under a second and under 100 MB.
 full_million() {
-  /usr/bin/time -f "%e s, %M KiB" -o "$full_logs/million.time" \
-    build/bin/meshccl plan mesh:1000x1062 all_reduce 1G --rank 531000 >"$full_logs/million.plan" || return 1
-  cat "$full_logs/million.time"
-  awk '{ exit !($1 < 1 && $3 < 100 * 1024) }' "$full_logs/million.time"
+  (ulimit -v 102400 && timeout 1 build/bin/meshccl plan mesh:1000x1062 all_reduce 1G --rank 531000 >"$full_logs/million.plan")
 }
 
 # Transports over UCX and MPI, where their packages are.
