@@ -1,10 +1,12 @@
+/* The lists of communicators and streams that the process's waiters and its progress thread drive (runtime.c). The one
+ * instance is in globals.c of this folder. */
 #ifndef MCI_RUNTIME_H
 #define MCI_RUNTIME_H
 #include <pthread.h>
 
 #include "api/comm.h"
 
-/* Lives in base/globals.c's neighbour for the api: src/api/globals.c. lock guards all of it. */
+/* lock guards all of it. */
 struct mci_runtime {
   pthread_mutex_t lock;
   pthread_cond_t wake;

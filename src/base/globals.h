@@ -1,3 +1,4 @@
+/* The mutable globals of the library; see globals.c. */
 #ifndef MCI_GLOBALS_H
 #define MCI_GLOBALS_H
 #include <pthread.h>
