@@ -39,7 +39,7 @@ bool mci_topo_is_full(const mci_topo* topo);
 bool mci_topo_is_regular(const mci_topo* topo);          /* a whole grid: no dead nodes or links */
 bool mci_topo_is_mapped(const mci_topo* topo);           /* the rank map is not the identity */
 bool mci_topo_routed(const mci_topo* topo);
-mci_link mci_topo_link(const mci_topo* topo);            /* figures of every link */
+mci_link mci_topo_link(const mci_topo* topo);            /* figures of the links inside the finest level */
 void mci_topo_coords(const mci_topo* topo, uint32_t rank, uint32_t coords[MCI_MAX_DIMS]);
 int64_t mci_topo_rank_at(const mci_topo* topo, const uint32_t coords[MCI_MAX_DIMS]); /* -1: dead or no rank */
 /* Ranks one link away, ascending by dimension and direction, without repeats; returns how many there are, fills at most
@@ -58,6 +58,25 @@ uint64_t mci_topo_nlinks(const mci_topo* topo); /* links between ranks, each cou
 void mci_topo_degrees(const mci_topo* topo, uint32_t* low, uint32_t* high); /* fewest and most neighbours of a rank */
 uint32_t mci_topo_ndead(const mci_topo* topo);
 uint32_t mci_topo_ncut(const mci_topo* topo);
+
+/* ---- levels: how the nodes are packaged, from the inside out ----
+ * A level cuts the nodes into groups: boxes of equal sides on a grid (the last ones may be smaller), runs of consecutive
+ * nodes on a full graph (hosts with unequal numbers of ranks). The groups of a level lie within those of the next. Links
+ * within a group of level 0 have the figures of mci_topo_link; a link between two groups of level l that lies within one
+ * group of level l + 1 has the figures of level l (its class is l + 1, the inside of level 0 is class 0). */
+#define MCI_MAX_LEVELS 6
+uint32_t mci_topo_nlevels(const mci_topo* topo); /* 0: flat */
+const char* mci_topo_level_name(const mci_topo* topo, uint32_t level);
+uint32_t mci_topo_ngroups(const mci_topo* topo, uint32_t level);                  /* that have ranks */
+uint32_t mci_topo_group(const mci_topo* topo, uint32_t level, uint32_t rank);     /* groups are numbered row-major */
+uint32_t mci_topo_group_size(const mci_topo* topo, uint32_t level, uint32_t group); /* ranks in it */
+/* The i-th rank of a group, in the order of nodes. */
+uint32_t mci_topo_group_rank(const mci_topo* topo, uint32_t level, uint32_t group, uint32_t i);
+uint32_t mci_topo_nclasses(const mci_topo* topo); /* nlevels + 1 */
+mci_link mci_topo_class(const mci_topo* topo, uint32_t link_class);
+/* Class of the slowest link on the way from a to b: 0 within a group of level 0. */
+uint32_t mci_topo_pair_class(const mci_topo* topo, uint32_t a, uint32_t b);
+
 /* The same topology with every node and link working and no rank map: what damage is compared with. */
 meshcclResult_t mci_topo_healthy(const mci_topo* topo, mci_topo** out);
 /* A text drawing for people; empty for more than two dimensions or very large grids. */

@@ -20,11 +20,13 @@
 extern "C" {
 #endif
 
-#define MESHCCL_TRANSPORT_ABI 1
+#define MESHCCL_TRANSPORT_ABI 2
 #define MESHCCL_HEADER_BYTES 32
 #define MESHCCL_ADDRESS_BYTES 256
 #define MESHCCL_KEY_BYTES 64
 #define MESHCCL_MAX_PIECES 16
+#define MESHCCL_MAX_NET_ADDRESSES 8
+#define MESHCCL_MAC_BYTES 32
 
 typedef struct {
   const void* base;
@@ -35,6 +37,15 @@ typedef struct {
   void* base;
   size_t bytes;
 } meshcclPlace_t; /* a stretch of memory to receive into */
+
+/* Where an IP listener can be reached. */
+typedef struct {
+  uint8_t family; /* 4 or 6 */
+  uint8_t unused;
+  uint16_t port;      /* in host byte order */
+  uint32_t scope;     /* IPv6 link-local: index of the interface at its owner, else 0 */
+  uint8_t bytes[16];  /* network byte order; IPv4 in the first four */
+} meshcclNetAddress_t;
 
 /* Memory that other processes can map: made by meshcclMemAlloc or for the executor's staging. */
 typedef struct {
@@ -80,6 +91,20 @@ typedef struct {
   void (*sent)(void* self, void* token, meshcclResult_t result);
   /* The endpoint cannot be used any more. Called at most once per endpoint. */
   void (*broken)(void* self, void* peer, meshcclResult_t result, const char* why);
+
+  /* ---- for transports over IP ---- */
+  uint64_t hostId; /* equal: the same host (MESHCCL_HOST_ID, else boot id and network namespace) */
+  /* A keyed hash under the communicator's secret, the same on all its ranks; `purpose` keeps uses apart. Peers that a
+   * listener accepts must prove with it that they belong here, before anything they say is believed. */
+  void (*mac)(void* self, const char* purpose, const void* data, size_t bytes, unsigned char out[MESHCCL_MAC_BYTES]);
+  void (*random)(void* self, void* out, size_t bytes); /* unpredictable bytes */
+  /* A listening socket, non-blocking, where the user allows it (interfaces, ports, secret): addresses[0..*n) is where
+   * peers reach it; *n is the capacity on entry. The transport closes it. Errors are reported already. */
+  meshcclResult_t (*listen)(void* self, int* fd, meshcclNetAddress_t* addresses, int* n);
+  /* The next connection of that socket, non-blocking; -1: none. Drops what came by an interface that is not allowed. */
+  int (*accept)(void* self, int fd, const meshcclNetAddress_t* addresses, int n);
+  /* Begins to connect; non-blocking. -1 with errno. */
+  int (*dial)(void* self, const meshcclNetAddress_t* to);
 } meshcclTransportHost_t;
 
 typedef struct {

@@ -71,6 +71,21 @@ bool mci_boot_receive(mci_boot* boot, mci_boot_message* out);
 void mci_boot_report(mci_boot* boot, int rank, meshcclResult_t result, const char* text);
 /* Success, or the sticky failure; its text is copied to `text`. */
 meshcclResult_t mci_boot_status(mci_boot* boot, char* text, size_t size);
+/* ---- who does what (status.c) ---- */
+typedef struct {
+  int32_t rank;
+  int32_t waits_for;       /* a rank whose message it lacks, -1: none */
+  uint32_t busy;           /* an operation is running */
+  uint32_t coll;           /* of it: mci_coll, or what the owner puts there */
+  uint64_t started, finished; /* operations so far */
+  uint64_t bytes;          /* of the running one */
+  uint32_t step, nsteps;   /* of the channel that is farthest behind */
+  uint64_t still_ns;       /* since anything last moved */
+  uint64_t sent_bytes, received_bytes;
+} mci_rank_status;
+/* The owner's answer, called by the control thread without any lock of the tree: it must not block. */
+void mci_boot_set_status(mci_boot* boot, void (*status)(void* self, mci_rank_status* out), void* self);
+
 /* Counts arrivals (messages and failures): the engine looks at one atomic before it calls anything here. */
 const _Atomic uint32_t* mci_boot_attention(mci_boot* boot);
 

@@ -24,6 +24,9 @@ typedef struct {
   meshcclResult_t (*introduce)(void* self, uint32_t peer, const void* blob, size_t bytes);
   /* Something failed here that all ranks must learn. */
   void (*report)(void* self, meshcclResult_t result, const char* text);
+  /* The communicator's keyed hash, see meshcclTransportHost_t. */
+  void (*mac)(void* self, const char* purpose, const void* data, size_t bytes, unsigned char out[MESHCCL_MAC_BYTES]);
+  bool trusted; /* that key is secret: transports may listen beyond loopback */
 } mci_engine_host;
 
 typedef struct {

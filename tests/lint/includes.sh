@@ -19,7 +19,7 @@ rule() {
   includes "$@" | grep -E ":$ours" | grep -vE ":($allowed)" | sed "s|\$| ($who may not)|" >>"$found"
 }
 
-rule src/base '(base/|meshccl/result\.h$)' src/base
+rule src/base '(base/|meshccl/(transport|result)\.h$)' src/base
 rule src/sched '(base|sched)/|meshccl/result\.h$' src/sched
 rule src/kernels '(base|kernels)/|meshccl/(device|result)\.h$' src/kernels
 rule src/transport '(base|transport)/|meshccl/(transport|result)\.h$' src/transport
