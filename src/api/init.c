@@ -106,6 +106,11 @@ static void report(void* self, meshcclResult_t result, const char* text) {
   mci_boot_report(comm->boot, (int)comm->rank, result, text);
 }
 
+static void keyed_hash(void* self, const char* purpose, const void* data, size_t bytes,
+                       unsigned char out[MESHCCL_MAC_BYTES]) {
+  mci_id_mac(&((meshcclComm_t)self)->id, purpose, data, bytes, out);
+}
+
 /* What must be equal on all ranks. */
 static void agreement(meshcclComm_t comm, mci_str* text) {
   mci_str_add(text, "version=%d\n", MESHCCL_VERSION_CODE);
@@ -138,7 +143,11 @@ static meshcclResult_t make_engine(meshcclComm_t comm) {
                                 .slice_bytes = (uint64_t)mci_param_int(MCI_P_SLICE),
                                 .credits = (uint32_t)mci_param_int(MCI_P_CREDITS),
                                 .stall_ns = comm->op_timeout_ns,
-                                .host = {.self = comm, .introduce = introduce, .report = report}};
+                                .host = {.self = comm,
+                                         .introduce = introduce,
+                                         .report = report,
+                                         .mac = keyed_hash,
+                                         .trusted = mci_id_trusted(&comm->id)}};
   MCI_TRY(mci_transport_load());
   MCI_TRY(mci_transport_list(options.transports, &options.ntransports, MCI_COUNT(options.transports)));
   return mci_engine_create(&options, &comm->engine);

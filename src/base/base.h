@@ -94,6 +94,7 @@ void mci_cpu_relax(void);
 /* ---- hash (hash.c) ---- keyed hash of libsodium with a fixed key: stable over machines and runs. */
 uint64_t mci_hash64(const void* data, size_t bytes);
 uint64_t mci_hash64_mix(uint64_t a, uint64_t b);
+void mci_random(void* out, size_t bytes); /* unpredictable bytes */
 
 /* ---- parameters (params.c) ---- every MESHCCL_* variable is one row of base/params.def; docs/environment.md is
  * generated from it. Read once, at first use; a bad value is an error that names variable, value and allowed range. */

@@ -21,3 +21,5 @@ uint64_t mci_hash64_mix(uint64_t a, uint64_t b) {
   }
   return mci_hash64(bytes, sizeof bytes);
 }
+
+void mci_random(void* out, size_t bytes) { randombytes_buf(out, bytes); }

@@ -20,6 +20,8 @@ typedef struct {
  * site-local, IPv4 and IPv6 by MESHCCL_SOCKET_FAMILY; loopback only when named or when nothing else is there. Ports are 0.
  * InvalidUsage when MESHCCL_SOCKET_IFNAME leaves nothing: names it and lists the interfaces that there are. */
 meshcclResult_t mci_net_local(mci_net_addresses* out);
+bool mci_net_is_loopback(const meshcclNetAddress_t* address);
+bool mci_net_is_link_local(const meshcclNetAddress_t* address);
 
 /* A listening socket (non-blocking, close-on-exec) on a free port of MESHCCL_PORT_RANGE (unset: any), or on `port` when
  * that is not 0; *out is where peers reach it. trusted: peers must prove that they know a secret before anything else.
@@ -27,7 +29,7 @@ meshcclResult_t mci_net_local(mci_net_addresses* out);
  * MESHCCL_SECRET_FILE and MESHCCL_AUTH=none (which lifts the rule).
  * InvalidUsage: port or whole range in use (named). */
 meshcclResult_t mci_net_listen(bool trusted, uint16_t port, int* fd_out, mci_net_addresses* out);
-/* The next connection: non-blocking, close-on-exec, TCP_NODELAY; -1: none. Connections that came in by an address that
+/* The next connection: non-blocking, close-on-exec, TCP_NODELAY; -1: none, and errno says why (EAGAIN, EMFILE ...). Connections that came in by an address that
  * mci_net_listen did not hand out (a wildcard socket hears more) are closed and skipped. */
 int mci_net_accept(int listen_fd, const mci_net_addresses* allowed);
 /* Begins to connect (non-blocking, close-on-exec, TCP_NODELAY). -1 with errno when the address cannot be reached. */

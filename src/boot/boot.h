@@ -28,6 +28,10 @@ void mci_id_derive(const mci_id* parent, uint64_t a, uint64_t b, mci_id* out);  
 /* From a text known to all ranks of a job, such as "master:port" or a job id, and the secret of MESHCCL_SECRET(_FILE) */
 meshcclResult_t mci_id_from_text(const char* text, mci_id* out);
 meshcclResult_t mci_id_check(const mci_id* id); /* InvalidArgument when it was not made by this library */
+/* A keyed hash under the id's secret; purposes are kept apart. */
+void mci_id_mac(const mci_id* id, const char* purpose, const void* data, size_t bytes, unsigned char out[32]);
+/* Whether that secret is one: not for an id made from a text without MESHCCL_SECRET(_FILE). */
+bool mci_id_trusted(const mci_id* id);
 void mci_id_print(const mci_id* id, mci_str* out);                    /* hexadecimal, for the launcher's environment */
 meshcclResult_t mci_id_parse(const char* text, mci_id* out);
 

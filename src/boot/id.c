@@ -1,5 +1,6 @@
 /* Ids: 128 bytes that let the ranks of one communicator find each other (the name) and prove that they belong together
- * (the secret). The layout is magic, name, secret, zeros, check sum. Pure functions apart from the random source and
+ * (the secret). The layout is magic, name, secret, whether the secret is one, zeros,
+ * check sum. Pure functions apart from the random source and
  * the file of MESHCCL_SECRET_FILE. */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 
 #define NAME 8
 #define SECRET 40
+#define TRUSTED 72
 #define CHECK 120
 #define KEY_BYTES 32
 
@@ -31,6 +33,7 @@ meshcclResult_t mci_id_create(mci_id* out) {
   if (sodium_init() < 0) MCI_FAIL(meshcclSystemError, "libsodium found no source of random numbers");
   mci_id id = {{0}};
   randombytes_buf(id.bytes + NAME, 2 * KEY_BYTES);
+  id.bytes[TRUSTED] = 1;
   seal(&id);
   *out = id;
   return meshcclSuccess;
@@ -49,6 +52,7 @@ void mci_id_derive(const mci_id* parent, uint64_t a, uint64_t b, mci_id* out) {
     crypto_generichash((unsigned char*)id.bytes + (half ? SECRET : NAME), KEY_BYTES, input, sizeof input,
                        mci_id_secret(parent), KEY_BYTES);
   }
+  id.bytes[TRUSTED] = parent->bytes[TRUSTED];
   seal(&id);
   *out = id;
 }
@@ -83,6 +87,7 @@ meshcclResult_t mci_id_from_text(const char* text, mci_id* out) {
   mci_id id = {{0}};
   unsigned char key[KEY_BYTES];
   crypto_generichash(key, sizeof key, (const unsigned char*)secret, strlen(secret), NULL, 0);
+  id.bytes[TRUSTED] = secret[0] != 0;
   sodium_memzero(secret, sizeof secret);
   crypto_generichash((unsigned char*)id.bytes + NAME, KEY_BYTES, (const unsigned char*)text, strlen(text), NULL, 0);
   crypto_generichash((unsigned char*)id.bytes + SECRET, KEY_BYTES, (const unsigned char*)text, strlen(text), key,
@@ -101,6 +106,17 @@ meshcclResult_t mci_id_check(const mci_id* id) {
              MCI_ID_BYTES);
   return meshcclSuccess;
 }
+
+void mci_id_mac(const mci_id* id, const char* purpose, const void* data, size_t bytes, unsigned char out[32]) {
+  crypto_generichash_state state;
+  crypto_generichash_init(&state, mci_id_secret(id), KEY_BYTES, 32);
+  crypto_generichash_update(&state, mci_id_name(id), KEY_BYTES);
+  crypto_generichash_update(&state, (const unsigned char*)purpose, strlen(purpose) + 1);
+  crypto_generichash_update(&state, data, bytes);
+  crypto_generichash_final(&state, out, 32);
+}
+
+bool mci_id_trusted(const mci_id* id) { return id->bytes[TRUSTED] != 0; }
 
 void mci_id_print(const mci_id* id, mci_str* out) {
   char text[2 * MCI_ID_BYTES + 1];

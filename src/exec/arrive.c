@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/net.h"
 #include "exec/engine.h"
 
 static void log_line(void* self, int level, const char* text) {
@@ -193,6 +194,37 @@ static void broken(void* self, void* peer_tag, meshcclResult_t result, const cha
   give_up(port->engine, result);
 }
 
+static void keyed_hash(void* self, const char* purpose, const void* data, size_t bytes,
+                       unsigned char out[MESHCCL_MAC_BYTES]) {
+  const mci_engine_host* owner = &((mci_port*)self)->engine->options.host;
+  owner->mac(owner->self, purpose, data, bytes, out);
+}
+
+static void random_bytes(void* self, void* out, size_t bytes) {
+  (void)self;
+  mci_random(out, bytes);
+}
+
+static meshcclResult_t listen_here(void* self, int* fd, meshcclNetAddress_t* addresses, int* n) {
+  mci_net_addresses list;
+  MCI_TRY(mci_net_listen(((mci_port*)self)->engine->options.host.trusted, 0, fd, &list));
+  *n = MCI_MIN(*n, list.n);
+  memcpy(addresses, list.at, (size_t)*n * sizeof *addresses);
+  return meshcclSuccess;
+}
+
+static int accept_next(void* self, int fd, const meshcclNetAddress_t* addresses, int n) {
+  (void)self;
+  mci_net_addresses list = {.n = MCI_MIN(n, MCI_NET_MAX)};
+  memcpy(list.at, addresses, (size_t)list.n * sizeof *addresses);
+  return mci_net_accept(fd, &list);
+}
+
+static int dial(void* self, const meshcclNetAddress_t* to) {
+  (void)self;
+  return mci_net_connect(to);
+}
+
 void mci_port_host(mci_port* port) {
   const mci_engine_options* options = &port->engine->options;
   port->host = (meshcclTransportHost_t){.abi = MESHCCL_TRANSPORT_ABI,
@@ -206,5 +238,11 @@ void mci_port_host(mci_port* port) {
                                         .arrive = arrive,
                                         .received = received,
                                         .sent = sent,
-                                        .broken = broken};
+                                        .broken = broken,
+                                        .hostId = mci_host_id(),
+                                        .mac = keyed_hash,
+                                        .random = random_bytes,
+                                        .listen = listen_here,
+                                        .accept = accept_next,
+                                        .dial = dial};
 }

@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/net.h"
+#include "boot/boot.h"
 #include "tools/info.h"
 #include "transport/registry.h"
 
@@ -32,6 +34,39 @@ static void no_break(void* self, void* peer, meshcclResult_t result, const char*
   (void)self, (void)peer, (void)result, (void)why;
 }
 
+/* Nobody knows the secret that this hash is under, and nobody is accepted: sockets are opened and closed again. */
+static void keyed_hash(void* self, const char* purpose, const void* data, size_t bytes,
+                       unsigned char out[MESHCCL_MAC_BYTES]) {
+  (void)self;
+  mci_id id = {{0}};
+  mci_random(id.bytes, sizeof id.bytes);
+  mci_id_mac(&id, purpose, data, bytes, out);
+}
+
+static void random_bytes(void* self, void* out, size_t bytes) {
+  (void)self;
+  mci_random(out, bytes);
+}
+
+static meshcclResult_t listen_here(void* self, int* fd, meshcclNetAddress_t* addresses, int* n) {
+  mci_net_addresses list;
+  meshcclResult_t result = mci_net_listen(true, 0, fd, &list);
+  if (result != meshcclSuccess) return keep_reason(self, result, mci_error_last());
+  *n = MCI_MIN(*n, list.n);
+  memcpy(addresses, list.at, (size_t)*n * sizeof *addresses);
+  return meshcclSuccess;
+}
+
+static int accept_nobody(void* self, int fd, const meshcclNetAddress_t* addresses, int n) {
+  (void)self, (void)fd, (void)addresses, (void)n;
+  return -1;
+}
+
+static int dial_nobody(void* self, const meshcclNetAddress_t* to) {
+  (void)self, (void)to;
+  return -1;
+}
+
 static void try_it(const meshcclTransport_t* table, mci_info_transport* t) {
   const meshcclTransportHost_t host = {.abi = MESHCCL_TRANSPORT_ABI,
                                        .size = sizeof host,
@@ -43,7 +78,13 @@ static void try_it(const meshcclTransport_t* table, mci_info_transport* t) {
                                        .arrive = no_arrival,
                                        .received = no_completion,
                                        .sent = no_completion,
-                                       .broken = no_break};
+                                       .broken = no_break,
+                                       .hostId = mci_host_id(),
+                                       .mac = keyed_hash,
+                                       .random = random_bytes,
+                                       .listen = listen_here,
+                                       .accept = accept_nobody,
+                                       .dial = dial_nobody};
   char address[MESHCCL_ADDRESS_BYTES];
   size_t bytes = sizeof address;
   void* ctx;

@@ -9,29 +9,6 @@
 
 #define MAGIC 0x316d6873u /* "shm1" */
 
-/* FNV-1a: tells hosts apart; what lies behind an address is verified by its token. */
-static uint64_t hash_text(const char* text, size_t bytes) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (size_t i = 0; i < bytes; i++) hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3u;
-  return hash;
-}
-
-static bool host_id(const struct mci_shm_ctx* ctx, uint64_t* out) {
-  const char* given = ctx->host->parameter(ctx->host->self, "HOST_ID");
-  if (given && *given) {
-    *out = hash_text(given, strlen(given));
-    return true;
-  }
-  char boot[64];
-  int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  ssize_t n = read(fd, boot, sizeof boot);
-  close(fd);
-  if (n <= 0) return false;
-  *out = hash_text(boot, (size_t)n);
-  return true;
-}
-
 static bool inode_of(int fd, uint64_t* out) {
   struct stat status;
   if (fstat(fd, &status) != 0) return false;
@@ -42,9 +19,10 @@ static bool inode_of(int fd, uint64_t* out) {
 bool mci_shm_address_init(struct mci_shm_ctx* ctx) {
   struct stat names;
   struct mci_shm_address* self = &ctx->self;
-  if (!host_id(ctx, &self->host) || stat("/proc/self/ns/pid", &names) != 0) return false;
+  if (stat("/proc/self/ns/pid", &names) != 0) return false;
   if (!inode_of(ctx->memory_fd, &self->memory_inode) || !inode_of(ctx->wake_write, &self->wake_inode)) return false;
   self->magic = MAGIC;
+  self->host = ctx->host->hostId;
   self->uid = geteuid();
   self->pid_namespace = names.st_ino;
   self->pid = getpid();

@@ -1,5 +1,6 @@
 /* The host's callbacks: every arrival, completion and error is checked against the books of its link. */
 #include "party_messages.h"
+#include "support/net_host.h"
 
 static void host_log(void* self, int level, const char* text) {
   suite_party* party = self;
@@ -100,6 +101,7 @@ void party_open(suite_party* party, const suite_subject* subject, suite_world* w
                                          .received = host_received,
                                          .sent = host_sent,
                                          .broken = host_broken};
+  test_net_host(&party->host);
   meshcclResult_t result = party->transport->open(&party->host, &party->ctx);
   suite_check(world, result == meshcclSuccess, "open: %s: %s", mci_result_text(result), party->cause);
   party->address.length = MESHCCL_ADDRESS_BYTES;

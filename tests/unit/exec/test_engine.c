@@ -3,6 +3,7 @@
 #include "device/device.h"
 #include "exec/exec.h"
 #include "kernels/kernels.h"
+#include "support/net_host.h"
 #include "support/programs.h"
 #include "support/test.h"
 #include "support/test_device.h"
@@ -59,6 +60,12 @@ static void report(void* self, meshcclResult_t result, const char* text) {
   if (w->reports++ == 0) snprintf(w->report, sizeof w->report, "%s", text);
 }
 
+static void keyed_hash(void* self, const char* purpose, const void* data, size_t bytes,
+                       unsigned char out[MESHCCL_MAC_BYTES]) {
+  (void)self;
+  test_net_mac("engine", purpose, data, bytes, out);
+}
+
 static void world_open(world* w, uint32_t n, const meshcclDevice_t* device, uint64_t slice, uint32_t credits) {
   memset(w, 0, sizeof *w);
   w->n = n;
@@ -76,7 +83,7 @@ static void world_open(world* w, uint32_t n, const meshcclDevice_t* device, uint
                                   .slice_bytes = slice,
                                   .credits = credits,
                                   .stall_ns = 100000000000ull,
-                                  .host = {&w->ends[r], introduce, report}};
+                                  .host = {&w->ends[r], introduce, report, keyed_hash, false}};
     check_ok(mci_engine_create(&options, &w->engines[r]));
   }
 }

@@ -143,12 +143,12 @@ static void strangers_are_not_reached(void** state) {
 static void hosts_of_different_names_do_not_share_memory(void** state) {
   (void)state;
   struct rig rigs[3];
-  static const char* const names[] = {"left", "right", "left"};
+  static const uint64_t hosts[] = {1, 2, 1};
   meshcclTransportFigures_t figures;
   for (int i = 0; i < 3; i++) {
     memset(&rigs[i], 0, sizeof rigs[i]);
     host_init(&rigs[i].host, i, 3);
-    rigs[i].host.host_id = names[i];
+    rigs[i].host.table.hostId = hosts[i];
     check_ok(SHM->open(&rigs[i].host.table, &rigs[i].ctx));
     rigs[i].bytes = sizeof rigs[i].address;
     check_ok(SHM->address(rigs[i].ctx, rigs[i].address, &rigs[i].bytes));
