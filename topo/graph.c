@@ -1,5 +1,5 @@
 /* The topology as a value: construction, ranks and coordinates, neighbours. Parsing is spec.c, text print.c and draw.c,
- * distances route.c, parts of a topology subset.c. A whole grid answers everything from its sides. */
+ * distances route.c, levels levels.c, parts of a topology subset.c. A whole grid answers everything from its sides. */
 #include "topo/graph.h"
 
 #include <stdio.h>
@@ -87,6 +87,7 @@ meshcclResult_t mci_grid_finish(mci_topo* topo) {
   }
   topo->nranks = topo->pick ? topo->npick : topo->nodes - topo->ndead;
   topo->connected = true;
+  MCI_TRY(mci_levels_finish(topo));
   if (mci_topo_is_regular(topo)) return meshcclSuccess;
   MCI_TRY(mci_walk_create(topo, &topo->walk));
   topo->connected = mci_walk_connected(topo);
@@ -107,6 +108,7 @@ meshcclResult_t mci_topo_full(uint32_t nranks, mci_topo** out) {
 void mci_topo_destroy(mci_topo* topo) {
   if (!topo) return;
   mci_walk_destroy(topo->walk);
+  for (uint32_t l = 0; l < topo->nlevels; l++) mci_level_fini(&topo->level[l]);
   mci_free(topo->dead);
   mci_free(topo->cut);
   mci_free(topo->pick);
@@ -144,8 +146,8 @@ meshcclResult_t mci_topo_set_map(mci_topo* topo, const uint32_t* map, uint32_t n
   bool identity = true;
   for (uint32_t rank = 0; rank < n; rank++) identity = identity && map[rank] == rank;
   uint32_t *copy = NULL, *inverse = NULL;
-  /* Every order of a full graph is the same graph. */
-  if (!identity && !topo->full) {
+  /* Every order of a full graph is the same graph, unless it is packaged. */
+  if (!identity && (!topo->full || topo->nlevels > 0)) {
     copy = mci_alloc(n * sizeof *copy);
     inverse = mci_alloc(n * sizeof *inverse);
     if (!copy || !inverse) {
@@ -217,9 +219,12 @@ static uint32_t live_node(const mci_topo* topo, uint32_t place) {
   return place + low;
 }
 
-uint32_t mci_grid_node(const mci_topo* topo, uint32_t rank) {
-  uint32_t place = topo->map ? topo->map[rank] : rank;
+uint32_t mci_grid_node_at(const mci_topo* topo, uint32_t place) {
   return topo->pick ? topo->pick[place] : live_node(topo, place);
+}
+
+uint32_t mci_grid_node(const mci_topo* topo, uint32_t rank) {
+  return mci_grid_node_at(topo, topo->map ? topo->map[rank] : rank);
 }
 
 int64_t mci_grid_rank(const mci_topo* topo, uint32_t node) {

@@ -5,6 +5,7 @@
  *   50GB/s (rate per direction)  500ns (delay per hop)  o=20ns (cost per message)  dead=2.3+4.1  cut=0.0-0.1
  *   routed | neighbours    map=3.1.0.2 (rank map)   wrap=x (mesh: dimensions that close to rings)
  *   pick=0.0+1.1 (the ranks are these nodes only; the others still route)
+ *   level=tile:5x5:900GB/s:1us (packaging, below; on a full graph level=host:4+4+3)
  * Coordinates are row.column, slowest dimension first. Defaults 50GB/s, 500ns, o=0, routed. */
 #ifndef MCI_GRAPH_H
 #define MCI_GRAPH_H
@@ -28,7 +29,9 @@ void mci_topo_destroy(mci_topo* topo);
 /* map[rank] = node index in row-major order over live nodes; a permutation, checked. */
 meshcclResult_t mci_topo_set_map(mci_topo* topo, const uint32_t* map, uint32_t n);
 /* The part that `ranks` (of topo, in the child's rank order) span: a box of a grid stays a grid, a full ring stays a
- * ring; anything else keeps the parent's geometry, and pairs that are not adjacent talk over routed paths. */
+ * ring; anything else keeps the parent's geometry, and pairs that are not adjacent talk over routed paths. Levels that no
+ * longer separate anybody are dropped: a part within one group of level 0 is flat, and so is one with one rank per group,
+ * whose links then have the figures between groups. */
 meshcclResult_t mci_topo_subset(const mci_topo* topo, const uint32_t* ranks, uint32_t n, mci_topo** out);
 
 uint32_t mci_topo_nranks(const mci_topo* topo);
@@ -63,7 +66,8 @@ uint32_t mci_topo_ncut(const mci_topo* topo);
  * A level cuts the nodes into groups: boxes of equal sides on a grid (the last ones may be smaller), runs of consecutive
  * nodes on a full graph (hosts with unequal numbers of ranks). The groups of a level lie within those of the next. Links
  * within a group of level 0 have the figures of mci_topo_link; a link between two groups of level l that lies within one
- * group of level l + 1 has the figures of level l (its class is l + 1, the inside of level 0 is class 0). */
+ * group of level l + 1 has the figures of level l (its class is l + 1, the inside of level 0 is class 0). A level may
+ * have one group of all ranks, or only groups of one rank. */
 #define MCI_MAX_LEVELS 6
 uint32_t mci_topo_nlevels(const mci_topo* topo); /* 0: flat */
 const char* mci_topo_level_name(const mci_topo* topo, uint32_t level);
@@ -74,7 +78,8 @@ uint32_t mci_topo_group_size(const mci_topo* topo, uint32_t level, uint32_t grou
 uint32_t mci_topo_group_rank(const mci_topo* topo, uint32_t level, uint32_t group, uint32_t i);
 uint32_t mci_topo_nclasses(const mci_topo* topo); /* nlevels + 1 */
 mci_link mci_topo_class(const mci_topo* topo, uint32_t link_class);
-/* Class of the slowest link on the way from a to b: 0 within a group of level 0. */
+/* Highest class of the links on the straight way from a to b, as if no node or link were missing: 0 within a group of
+ * level 0. For neighbours it is the class of their link. */
 uint32_t mci_topo_pair_class(const mci_topo* topo, uint32_t a, uint32_t b);
 
 /* The same topology with every node and link working and no rank map: what damage is compared with. */

@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "topo/graph.h"
+#include "topo/levels.h"
 
 #define MCI_MAX_NODES 2147483647u      /* ranks are an int in the public API */
 #define MCI_MAX_LISTED_NODES 16777216u /* of grids whose damage or ranks are listed: searches take memory per node */
@@ -37,6 +38,8 @@ struct mci_topo {
   uint32_t npick, cap_pick;
   uint32_t* map;   /* rank -> place among the ranks' nodes; NULL: identity */
   uint32_t* place; /* the inverse of map */
+  uint32_t nlevels;
+  mci_level level[MCI_MAX_LEVELS];
   bool connected;
   mci_walk* walk; /* NULL: closed forms serve */
 };
@@ -61,6 +64,7 @@ uint64_t mci_grid_link(uint32_t node, uint32_t dim);          /* number of the l
 uint32_t mci_grid_ports(const mci_topo* topo, uint32_t node); /* working links of a node */
 bool mci_grid_is_dead(const mci_topo* topo, uint32_t node);
 uint32_t mci_grid_node(const mci_topo* topo, uint32_t rank);
+uint32_t mci_grid_node_at(const mci_topo* topo, uint32_t place); /* place: as in the rank map */
 int64_t mci_grid_rank(const mci_topo* topo, uint32_t node); /* -1: the node is no rank */
 
 meshcclResult_t mci_walk_create(const mci_topo* topo, mci_walk** out);

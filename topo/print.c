@@ -22,6 +22,39 @@ static void print_shape(const mci_topo* topo, mci_str* out) {
   }
 }
 
+static void print_sides(const char* start, const uint32_t* side, uint32_t n, mci_str* out) {
+  for (uint32_t d = 0; d < n; d++) mci_str_add(out, "%s%u", d ? "x" : start, side[d]);
+}
+
+static void print_groups(const mci_topo* topo, const mci_level* level, mci_str* out) {
+  bool shifted = false;
+  for (uint32_t d = 0; d < topo->ndims; d++) shifted = shifted || level->before[d] > 0;
+  print_sides(":", level->box, topo->ndims, out);
+  if (shifted) print_sides("-", level->before, topo->ndims, out);
+  for (uint32_t i = 0; i < level->nruns; i++) {
+    mci_str_add(out, "%c%u", i ? '+' : ':', level->runs[i].length);
+    if (level->runs[i].count > 1) mci_str_add(out, "*%u", level->runs[i].count);
+  }
+}
+
+static void print_levels(const mci_topo* topo, mci_str* out) {
+  uint64_t cost = topo->link.cost_ps; /* of the level inside, which is the default */
+  for (uint32_t l = 0; l < topo->nlevels; l++) {
+    const mci_level* level = &topo->level[l];
+    mci_str_add(out, ",level=%s", level->name);
+    print_groups(topo, level, out);
+    mci_str_add(out, ":");
+    mci_unit_print(MCI_UNIT_RATE, level->link.bw_Bps, out);
+    mci_str_add(out, ":");
+    mci_unit_print(MCI_UNIT_TIME, level->link.lat_ps, out);
+    if (level->link.cost_ps != cost) {
+      mci_str_add(out, ":o=");
+      mci_unit_print(MCI_UNIT_TIME, level->link.cost_ps, out);
+    }
+    cost = level->link.cost_ps;
+  }
+}
+
 /* wrap= says what neither "mesh" nor "torus" does: some dimensions closed, others open. */
 static void print_wrap(const mci_topo* topo, mci_str* out) {
   uint32_t closed = 0;
@@ -60,6 +93,7 @@ meshcclResult_t mci_topo_print(const mci_topo* topo, mci_str* out) {
     mci_unit_print(MCI_UNIT_TIME, topo->link.cost_ps, out);
   }
   print_wrap(topo, out);
+  print_levels(topo, out);
   print_nodes(topo, ",dead=", topo->dead, topo->ndead, out);
   print_cuts(topo, out);
   print_nodes(topo, ",pick=", topo->pick, topo->npick, out);

@@ -1,40 +1,13 @@
 /* Reads a topology from text; docs/topology-format.md is the manual. Every complaint names the offending text, where it
  * stands and what to write instead. Lists may come in any order and in any number of entries; mci_grid_finish sorts. */
+#include "topo/spec.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "topo/grid.h"
 
-typedef enum {
-  OPT_RATE,
-  OPT_TIME,
-  OPT_COST,
-  OPT_WRAP,
-  OPT_DEAD,
-  OPT_CUT,
-  OPT_PICK,
-  OPT_MAP,
-  OPT_MODE,
-  NUM_OPTS
-} option_id;
-
-/* A piece of the spec. */
-typedef struct {
-  const char *at, *end;
-} span;
-
-typedef struct {
-  const char* spec;
-  mci_topo* topo;
-  span given[NUM_OPTS]; /* where each option stood; at == NULL: not given */
-  uint32_t* map;
-  uint32_t nmap, cap_map;
-  uint8_t* seen; /* bit per node (dead, pick) or per link (cut) of the list being read */
-} parser;
-
-#define COMPLAIN(p, where, ...) return complain((p), (where), __VA_ARGS__)
-static meshcclResult_t complain(const parser* p, span where, const char* format, ...) MCI_PRINTF(3, 4);
-static meshcclResult_t complain(const parser* p, span where, const char* format, ...) {
+meshcclResult_t mci_spec_complain(const mci_spec* p, mci_piece where, const char* format, ...) {
   char cause[512];
   va_list args;
   va_start(args, format);
@@ -47,17 +20,17 @@ static meshcclResult_t complain(const parser* p, span where, const char* format,
 }
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-static bool equals(span s, const char* word) {
+bool mci_spec_equals(mci_piece s, const char* word) {
   return (size_t)(s.end - s.at) == strlen(word) && memcmp(s.at, word, strlen(word)) == 0;
 }
-static span until(const char* at, const char* end, const char* stops) {
+mci_piece mci_spec_until(const char* at, const char* end, const char* stops) {
   const char* stop = at;
   while (stop < end && !strchr(stops, *stop)) stop++;
-  return (span){at, stop};
+  return (mci_piece){at, stop};
 }
 
-/* A whole span of digits; numbers beyond the limit of nodes all read as UINT32_MAX. */
-static bool number(span s, uint32_t* out) {
+/* A whole piece of digits; numbers beyond the limit of nodes all read as UINT32_MAX. */
+bool mci_spec_number(mci_piece s, uint32_t* out) {
   uint64_t value = 0;
   if (s.at == s.end) return false;
   for (const char* c = s.at; c < s.end; c++) {
@@ -77,14 +50,14 @@ static const struct {
 } kinds[] = {
     {"ring", 1, 1, true}, {"line", 1, 1, false}, {"mesh", 1, 4, false}, {"torus", 1, 4, true}, {"full", 0, 0, false}};
 
-static meshcclResult_t read_sides(const parser* p, span sides, uint32_t* side, uint32_t* n) {
+static meshcclResult_t read_sides(const mci_spec* p, mci_piece sides, uint32_t* side, uint32_t* n) {
   uint64_t nodes = 1;
   *n = 0;
   for (const char* at = sides.at;; at++) {
-    span one = until(at, sides.end, "x");
+    mci_piece one = mci_spec_until(at, sides.end, "x");
     if (*n == MCI_MAX_DIMS)
       COMPLAIN(p, sides, "has more than %d sides; a grid has at most %d", MCI_MAX_DIMS, MCI_MAX_DIMS);
-    if (!number(one, &side[*n])) COMPLAIN(p, sides, "is no shape; write sides such as 4x4 or 8");
+    if (!mci_spec_number(one, &side[*n])) COMPLAIN(p, sides, "is no shape; write sides such as 4x4 or 8");
     if (side[*n] == 0) COMPLAIN(p, one, "is a side of zero; the smallest side is 1");
     nodes *= side[(*n)++];
     if (nodes > MCI_MAX_NODES) COMPLAIN(p, sides, "has too many nodes; the limit is %u", MCI_MAX_NODES);
@@ -93,7 +66,7 @@ static meshcclResult_t read_sides(const parser* p, span sides, uint32_t* side, u
   }
 }
 
-static const char* nearest_kind(span kind) {
+static const char* nearest_kind(mci_piece kind) {
   char word[32];
   snprintf(word, sizeof word, "%.*s", (int)MCI_MIN(kind.end - kind.at, (ptrdiff_t)31), kind.at);
   const char* best = kinds[0].name;
@@ -102,15 +75,15 @@ static const char* nearest_kind(span kind) {
   return best;
 }
 
-static meshcclResult_t read_shape(parser* p, span shape) {
-  span kind = until(shape.at, shape.end, ":");
+static meshcclResult_t read_shape(mci_spec* p, mci_piece shape) {
+  mci_piece kind = mci_spec_until(shape.at, shape.end, ":");
   size_t row = 0;
-  while (row < MCI_COUNT(kinds) && !equals(kind, kinds[row].name)) row++;
+  while (row < MCI_COUNT(kinds) && !mci_spec_equals(kind, kinds[row].name)) row++;
   if (row == MCI_COUNT(kinds))
     COMPLAIN(p, kind, "is no kind of topology; write ring, line, mesh, torus or full (%s?)", nearest_kind(kind));
   if (kind.end == shape.end)
     COMPLAIN(p, kind, "lacks its size; write %s:%s", kinds[row].name, kinds[row].max_dims > 1 ? "4x4" : "8");
-  span sides = {kind.end + 1, shape.end};
+  mci_piece sides = {kind.end + 1, shape.end};
   uint32_t side[MCI_MAX_DIMS], n;
   MCI_TRY(read_sides(p, sides, side, &n));
   bool full = kinds[row].max_dims == 0;
@@ -127,12 +100,12 @@ static meshcclResult_t read_shape(parser* p, span shape) {
 
 /* ---- lists of nodes and links ---- */
 
-static meshcclResult_t read_node(const parser* p, span text, uint32_t* out) {
+static meshcclResult_t read_node(const mci_spec* p, mci_piece text, uint32_t* out) {
   const mci_topo* topo = p->topo;
   uint32_t coords[MCI_MAX_DIMS], n = 0;
   for (const char* at = text.at;; at++) {
-    span one = until(at, text.end, ".");
-    if (n == topo->ndims || !number(one, &coords[n])) {
+    mci_piece one = mci_spec_until(at, text.end, ".");
+    if (n == topo->ndims || !mci_spec_number(one, &coords[n])) {
       n = 0;
       break;
     }
@@ -148,7 +121,7 @@ static meshcclResult_t read_node(const parser* p, span text, uint32_t* out) {
     mci_str last = {0};
     mci_grid_print_node(topo, topo->nodes - 1, &last);
     meshcclResult_t result =
-        complain(p, text, "lies outside the grid, whose last node is %s", last.text ? last.text : "?");
+        mci_spec_complain(p, text, "lies outside the grid, whose last node is %s", last.text ? last.text : "?");
     mci_str_fini(&last);
     return result;
   }
@@ -156,13 +129,13 @@ static meshcclResult_t read_node(const parser* p, span text, uint32_t* out) {
   return meshcclSuccess;
 }
 
-static meshcclResult_t mark(const parser* p, uint64_t bit, span text) {
+static meshcclResult_t mark(const mci_spec* p, uint64_t bit, mci_piece text) {
   if (p->seen[bit / 8] >> bit % 8 & 1) COMPLAIN(p, text, "is listed twice; list it once");
   p->seen[bit / 8] |= (uint8_t)(1u << bit % 8);
   return meshcclSuccess;
 }
 
-static meshcclResult_t add_node(parser* p, span text, uint32_t** list, uint32_t* n, uint32_t* cap) {
+static meshcclResult_t add_node(mci_spec* p, mci_piece text, uint32_t** list, uint32_t* n, uint32_t* cap) {
   uint32_t node;
   MCI_TRY(read_node(p, text, &node));
   MCI_TRY(mark(p, node, text));
@@ -171,21 +144,21 @@ static meshcclResult_t add_node(parser* p, span text, uint32_t** list, uint32_t*
   return meshcclSuccess;
 }
 
-static meshcclResult_t add_dead(parser* p, span text) {
+static meshcclResult_t add_dead(mci_spec* p, mci_piece text) {
   return add_node(p, text, &p->topo->dead, &p->topo->ndead, &p->topo->cap_dead);
 }
 
-static meshcclResult_t add_pick(parser* p, span text) {
+static meshcclResult_t add_pick(mci_spec* p, mci_piece text) {
   return add_node(p, text, &p->topo->pick, &p->topo->npick, &p->topo->cap_pick);
 }
 
-static meshcclResult_t add_cut(parser* p, span text) {
+static meshcclResult_t add_cut(mci_spec* p, mci_piece text) {
   mci_topo* topo = p->topo;
-  span first = until(text.at, text.end, "-");
+  mci_piece first = mci_spec_until(text.at, text.end, "-");
   if (first.end == text.end) COMPLAIN(p, text, "is no link; write two neighbours joined by '-', such as 0.0-0.1");
   uint32_t a, b;
   MCI_TRY(read_node(p, first, &a));
-  MCI_TRY(read_node(p, (span){first.end + 1, text.end}, &b));
+  MCI_TRY(read_node(p, (mci_piece){first.end + 1, text.end}, &b));
   for (uint32_t d = 0; d < topo->ndims; d++) {
     bool up = mci_grid_step(topo, a, d, true) == b;
     if (!up && mci_grid_step(topo, a, d, false) != b) continue;
@@ -198,12 +171,13 @@ static meshcclResult_t add_cut(parser* p, span text) {
   COMPLAIN(p, text, "joins no neighbours: there is no such link to cut; coordinates differ by one in one dimension");
 }
 
-static meshcclResult_t read_list(parser* p, span value, uint64_t bits, meshcclResult_t (*add)(parser*, span)) {
+static meshcclResult_t read_list(mci_spec* p, mci_piece value, uint64_t bits,
+                                 meshcclResult_t (*add)(mci_spec*, mci_piece)) {
   p->seen = mci_alloc(bits / 8 + 1);
   if (!p->seen) return mci_oom(bits / 8 + 1);
   meshcclResult_t result = meshcclSuccess;
   for (const char* at = value.at; result == meshcclSuccess; at++) {
-    span one = until(at, value.end, "+");
+    mci_piece one = mci_spec_until(at, value.end, "+");
     result = add(p, one);
     at = one.end;
     if (at == value.end) break;
@@ -215,11 +189,11 @@ static meshcclResult_t read_list(parser* p, span value, uint64_t bits, meshcclRe
 
 /* ---- options ---- */
 
-static meshcclResult_t read_map(parser* p, span value) {
+static meshcclResult_t read_map(mci_spec* p, mci_piece value) {
   for (const char* at = value.at;; at++) {
-    span one = until(at, value.end, ".");
+    mci_piece one = mci_spec_until(at, value.end, ".");
     uint32_t node;
-    if (!number(one, &node))
+    if (!mci_spec_number(one, &node))
       COMPLAIN(p, one, "is no entry of a rank map; write node numbers joined by points, such as 3.1.0.2");
     MCI_TRY(mci_grow(&p->map, sizeof *p->map, &p->cap_map, (size_t)p->nmap + 1));
     p->map[p->nmap++] = node;
@@ -228,7 +202,7 @@ static meshcclResult_t read_map(parser* p, span value) {
   }
 }
 
-static meshcclResult_t read_wrap(parser* p, span value) {
+static meshcclResult_t read_wrap(mci_spec* p, mci_piece value) {
   mci_topo* topo = p->topo;
   static const char axes[] = "xyzw";
   if (topo->ndims < 2 || topo->ring[0]) COMPLAIN(p, value, "does not fit: wrap= is for a mesh of two or more sides");
@@ -240,11 +214,11 @@ static meshcclResult_t read_wrap(parser* p, span value) {
                (int)topo->ndims, axes);
     topo->ring[topo->ndims - 1 - k] = true;
   }
-  if (value.at == value.end) COMPLAIN(p, p->given[OPT_WRAP], "names no dimension; write wrap=x, or leave it out");
+  if (value.at == value.end) COMPLAIN(p, p->given[MCI_OPT_WRAP], "names no dimension; write wrap=x, or leave it out");
   return meshcclSuccess;
 }
 
-static meshcclResult_t read_quantity(parser* p, span value, bool is_cost) {
+static meshcclResult_t read_quantity(mci_spec* p, mci_piece value, bool is_cost) {
   mci_unit_kind kind;
   uint64_t amount;
   const char* reason = mci_unit_parse(value.at, (size_t)(value.end - value.at), &kind, &amount);
@@ -254,68 +228,75 @@ static meshcclResult_t read_quantity(parser* p, span value, bool is_cost) {
     p->topo->link.cost_ps = amount;
     return meshcclSuccess;
   }
-  option_id id = kind == MCI_UNIT_RATE ? OPT_RATE : OPT_TIME;
-  if (p->given[id].at) COMPLAIN(p, value, "is a second %s; give one", id == OPT_RATE ? "rate" : "delay");
+  mci_spec_option id = kind == MCI_UNIT_RATE ? MCI_OPT_RATE : MCI_OPT_TIME;
+  if (p->given[id].at) COMPLAIN(p, value, "is a second %s; give one", id == MCI_OPT_RATE ? "rate" : "delay");
   p->given[id] = value;
-  *(id == OPT_RATE ? &p->topo->link.bw_Bps : &p->topo->link.lat_ps) = amount;
+  *(id == MCI_OPT_RATE ? &p->topo->link.bw_Bps : &p->topo->link.lat_ps) = amount;
   return meshcclSuccess;
 }
 
 static const struct {
   const char* name;
-  option_id id;
+  mci_spec_option id;
   bool value;
   bool grid; /* needs coordinates */
 } options[] = {
-    {"o", OPT_COST, true, false},       {"wrap", OPT_WRAP, true, true},         {"dead", OPT_DEAD, true, true},
-    {"cut", OPT_CUT, true, true},       {"pick", OPT_PICK, true, true},         {"map", OPT_MAP, true, false},
-    {"routed", OPT_MODE, false, false}, {"neighbours", OPT_MODE, false, false}, {"neighbors", OPT_MODE, false, false},
+    {"o", MCI_OPT_COST, true, false},           {"wrap", MCI_OPT_WRAP, true, true},
+    {"dead", MCI_OPT_DEAD, true, true},         {"cut", MCI_OPT_CUT, true, true},
+    {"pick", MCI_OPT_PICK, true, true},         {"map", MCI_OPT_MAP, true, false},
+    {"level", MCI_OPT_LEVEL, true, false},      {"routed", MCI_OPT_MODE, false, false},
+    {"neighbours", MCI_OPT_MODE, false, false}, {"neighbors", MCI_OPT_MODE, false, false},
 };
 
-static meshcclResult_t read_option(parser* p, span text) {
+static meshcclResult_t read_option(mci_spec* p, mci_piece text) {
   if (text.at == text.end) COMPLAIN(p, text, "is an empty option; remove the comma or the '@'");
   if (is_digit(*text.at)) return read_quantity(p, text, false);
-  span name = until(text.at, text.end, "=");
+  mci_piece name = mci_spec_until(text.at, text.end, "=");
   size_t row = 0;
-  while (row < MCI_COUNT(options) && !equals(name, options[row].name)) row++;
+  while (row < MCI_COUNT(options) && !mci_spec_equals(name, options[row].name)) row++;
   if (row == MCI_COUNT(options))
     COMPLAIN(p, text,
-             "is no option; options are a rate (50GB/s), a delay (500ns), o=, wrap=, dead=, cut=, pick=, map=, routed, "
-             "neighbours");
+             "is no option; options are a rate (50GB/s), a delay (500ns), o=, wrap=, level=, dead=, cut=, pick=, map=, "
+             "routed, neighbours");
   if (options[row].value != (name.end < text.end))
     COMPLAIN(p, text, options[row].value ? "lacks a value after '='" : "takes no value; write the word alone");
   if (options[row].grid && p->topo->full)
     COMPLAIN(p, text, "does not fit a full graph, which has no coordinates; give fewer ranks");
-  option_id id = options[row].id;
-  if (p->given[id].at) COMPLAIN(p, text, "repeats an option; give it once");
-  bool lists = id == OPT_DEAD || id == OPT_CUT || id == OPT_PICK || id == OPT_MAP;
+  mci_spec_option id = options[row].id;
+  if (p->given[id].at && id != MCI_OPT_LEVEL) COMPLAIN(p, text, "repeats an option; give it once");
+  bool lists = id == MCI_OPT_DEAD || id == MCI_OPT_CUT || id == MCI_OPT_PICK || id == MCI_OPT_MAP;
   if (lists && p->topo->nodes > MCI_MAX_LISTED_NODES)
     COMPLAIN(p, text, "is for topologies of at most %u nodes", MCI_MAX_LISTED_NODES);
   p->given[id] = text;
-  span value = {name.end + (name.end < text.end), text.end};
+  mci_piece value = {name.end + (name.end < text.end), text.end};
   uint64_t nodes = p->topo->nodes;
   switch (id) {
-    case OPT_COST:
+    case MCI_OPT_COST:
       return read_quantity(p, value, true);
-    case OPT_WRAP:
+    case MCI_OPT_WRAP:
       return read_wrap(p, value);
-    case OPT_MAP:
+    case MCI_OPT_MAP:
       return read_map(p, value);
-    case OPT_MODE:
+    case MCI_OPT_MODE:
       p->topo->routed = *text.at == 'r';
       return meshcclSuccess;
-    case OPT_DEAD:
+    case MCI_OPT_DEAD:
       return read_list(p, value, nodes, add_dead);
-    case OPT_PICK:
+    case MCI_OPT_PICK:
       return read_list(p, value, nodes, add_pick);
+    case MCI_OPT_LEVEL:
+      if (p->nlevels == MCI_MAX_LEVELS)
+        COMPLAIN(p, text, "is one level too many; there are at most %d", MCI_MAX_LEVELS);
+      p->level[p->nlevels++] = value;
+      return meshcclSuccess;
     default:
-      return meshcclSuccess; /* OPT_CUT waits until wrap= is known */
+      return meshcclSuccess; /* MCI_OPT_CUT waits until wrap= is known */
   }
 }
 
-static meshcclResult_t read_options(parser* p, span text) {
+static meshcclResult_t read_options(mci_spec* p, mci_piece text) {
   for (const char* at = text.at;; at++) {
-    span one = until(at, text.end, ",");
+    mci_piece one = mci_spec_until(at, text.end, ",");
     MCI_TRY(read_option(p, one));
     at = one.end;
     if (at == text.end) return meshcclSuccess;
@@ -323,37 +304,38 @@ static meshcclResult_t read_options(parser* p, span text) {
 }
 
 /* What only the whole spec shows. */
-static meshcclResult_t check_whole(parser* p) {
+static meshcclResult_t check_whole(mci_spec* p) {
   mci_topo* topo = p->topo;
-  span cut = p->given[OPT_CUT];
+  mci_piece cut = p->given[MCI_OPT_CUT];
   if (cut.at)
-    MCI_TRY(read_list(p, (span){cut.at + strlen("cut="), cut.end}, (uint64_t)topo->nodes * MCI_MAX_DIMS, add_cut));
+    MCI_TRY(read_list(p, (mci_piece){cut.at + strlen("cut="), cut.end}, (uint64_t)topo->nodes * MCI_MAX_DIMS, add_cut));
   if (topo->ndead == topo->nodes)
-    COMPLAIN(p, p->given[OPT_DEAD], "leaves no node alive; a topology has at least one rank");
+    COMPLAIN(p, p->given[MCI_OPT_DEAD], "leaves no node alive; a topology has at least one rank");
+  MCI_TRY(mci_spec_levels(p));
   mci_grid_sort(topo);
   for (uint32_t i = 0; i < topo->npick; i++)
     if (mci_grid_is_dead(topo, topo->pick[i]))
-      COMPLAIN(p, p->given[OPT_PICK], "picks a node that dead= lists; remove it from one list");
+      COMPLAIN(p, p->given[MCI_OPT_PICK], "picks a node that dead= lists; remove it from one list");
   MCI_TRY(mci_grid_finish(topo));
-  if (!p->given[OPT_MAP].at) return meshcclSuccess;
+  if (!p->given[MCI_OPT_MAP].at) return meshcclSuccess;
   if (p->nmap != topo->nranks)
-    COMPLAIN(p, p->given[OPT_MAP], "has %u entries for %u ranks; give one per rank", p->nmap, topo->nranks);
+    COMPLAIN(p, p->given[MCI_OPT_MAP], "has %u entries for %u ranks; give one per rank", p->nmap, topo->nranks);
   char reason[160];
   MCI_TRY(mci_grid_check_map(p->map, p->nmap, reason, sizeof reason));
-  if (reason[0]) COMPLAIN(p, p->given[OPT_MAP], "is no permutation: %s", reason);
+  if (reason[0]) COMPLAIN(p, p->given[MCI_OPT_MAP], "is no permutation: %s", reason);
   return mci_topo_set_map(topo, p->map, p->nmap);
 }
 
-static meshcclResult_t read_all(parser* p) {
+static meshcclResult_t read_all(mci_spec* p) {
   const char* end = p->spec + strlen(p->spec);
-  span shape = until(p->spec, end, "@");
+  mci_piece shape = mci_spec_until(p->spec, end, "@");
   MCI_TRY(read_shape(p, shape));
-  if (shape.end < end) MCI_TRY(read_options(p, (span){shape.end + 1, end}));
+  if (shape.end < end) MCI_TRY(read_options(p, (mci_piece){shape.end + 1, end}));
   return check_whole(p);
 }
 
 meshcclResult_t mci_topo_parse(const char* spec, mci_topo** out) {
-  parser p = {.spec = spec};
+  mci_spec p = {.spec = spec};
   meshcclResult_t result = read_all(&p);
   mci_free(p.map);
   if (result == meshcclSuccess) {

@@ -1,6 +1,7 @@
 /* Parts of a topology, for split communicators. A box of working nodes and links becomes a grid of its own: extents of
  * one are dropped, a ring that is spanned in full stays a ring, a part of one is open. Everything else keeps the
- * parent's geometry and picks its nodes. Also the undamaged version of a topology. */
+ * parent's geometry and picks its nodes. Levels are cut along with the nodes. Also the undamaged version of a topology.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,6 +60,18 @@ static bool box_closed(const mci_topo* topo, const box* b, uint32_t dim) {
   return topo->ring[dim] && b->extent[dim] == topo->side[dim];
 }
 
+/* Round the end of a ring the groups of a level must go on as they do elsewhere. */
+static bool keeps_levels(const mci_topo* topo, const box* b) {
+  for (uint32_t l = 0; l < topo->nlevels; l++) {
+    const mci_level* level = &topo->level[l];
+    for (uint32_t d = 0; d < topo->ndims; d++) {
+      bool round = b->start[d] + b->extent[d] > topo->side[d];
+      if (round && (level->before[d] > 0 || topo->side[d] % level->box[d] != 0)) return false;
+    }
+  }
+  return true;
+}
+
 static uint32_t offset_in(const mci_topo* topo, const box* b, uint32_t node, uint32_t dim) {
   uint32_t at = node / topo->stride[dim] % topo->side[dim];
   return (at + topo->side[dim] - b->start[dim]) % topo->side[dim];
@@ -83,7 +96,26 @@ static bool find_box(const mci_topo* topo, const uint32_t* nodes, uint32_t n, ui
     places *= out->extent[d];
     if (places > n) return false;
   }
-  return places == n && !holds_cut(topo, out);
+  return places == n && !holds_cut(topo, out) && keeps_levels(topo, out);
+}
+
+/* The levels of the parent, seen from inside the box. */
+static meshcclResult_t cut_levels(const mci_topo* topo, const box* b, mci_topo* child) {
+  MCI_TRY(mci_levels_copy(topo, child));
+  for (uint32_t l = 0; l < topo->nlevels; l++) {
+    const mci_level* from = &topo->level[l];
+    uint32_t *boxes = child->level[l].box, *before = child->level[l].before;
+    uint32_t kept = 0;
+    boxes[0] = 1; /* the side of a part that is one node */
+    before[0] = 0;
+    for (uint32_t d = 0; d < topo->ndims; d++) {
+      if (b->extent[d] == 1) continue;
+      before[kept] = (uint32_t)(((uint64_t)from->before[d] + b->start[d]) % from->box[d]);
+      boxes[kept++] = from->box[d];
+    }
+  }
+  mci_levels_prune(child);
+  return meshcclSuccess;
 }
 
 /* map[i]: row-major place of the i-th node inside the box. */
@@ -136,16 +168,50 @@ err_destroy:
   return result;
 }
 
+/* A smaller full graph; map[i]: place of the i-th node among all of them. */
+static meshcclResult_t make_full(const mci_topo* topo, const uint32_t* nodes, uint32_t n, uint32_t* map,
+                                 mci_topo* child) {
+  uint32_t* sorted = mci_alloc(n * sizeof *sorted);
+  if (!sorted) return mci_oom(n * sizeof *sorted);
+  memcpy(sorted, nodes, n * sizeof *sorted);
+  qsort(sorted, n, sizeof *sorted, compare32);
+  for (uint32_t i = 0; i < n; i++)
+    map[i] = (uint32_t)((uint32_t*)bsearch(&nodes[i], sorted, n, sizeof *sorted, compare32) - sorted);
+  meshcclResult_t result = meshcclSuccess;
+  for (uint32_t l = 0; l < topo->nlevels && result == meshcclSuccess; l++) {
+    mci_level* level = &child->level[child->nlevels++];
+    memcpy(level->name, topo->level[l].name, sizeof level->name);
+    level->link = topo->level[l].link;
+    for (uint32_t first = 0, end; first < n && result == meshcclSuccess; first = end) {
+      uint32_t group = mci_level_group(topo, &topo->level[l], sorted[first]);
+      for (end = first + 1; end < n && mci_level_group(topo, &topo->level[l], sorted[end]) == group;) end++;
+      result = mci_level_add_runs(level, end - first, 1);
+    }
+  }
+  mci_free(sorted);
+  if (result == meshcclSuccess) mci_levels_prune(child);
+  return result;
+}
+
 static meshcclResult_t make_part(const mci_topo* topo, const uint32_t* nodes, uint32_t n, uint32_t* map,
                                  mci_topo** out) {
   mci_topo* child = NULL;
   box b = {0};
-  MCI_TRY(find_box(topo, nodes, n, map, &b) ? make_box(topo, &b, nodes, n, map, &child)
-                                            : make_pick(topo, nodes, n, map, &child));
+  bool boxed = !topo->full && find_box(topo, nodes, n, map, &b);
+  if (topo->full) {
+    MCI_TRY(mci_topo_full(n, &child));
+  } else {
+    MCI_TRY(boxed ? make_box(topo, &b, nodes, n, map, &child) : make_pick(topo, nodes, n, map, &child));
+  }
   child->link = topo->link;
   child->routed = topo->routed;
   meshcclResult_t result;
+  MCI_TRY_OR(topo->full ? make_full(topo, nodes, n, map, child)
+             : boxed    ? cut_levels(topo, &b, child)
+                        : mci_levels_copy(topo, child),
+             err_destroy);
   MCI_TRY_OR(mci_grid_finish(child), err_destroy);
+  if (child->pick) mci_levels_drop_outer(child);
   MCI_TRY_OR(mci_topo_set_map(child, map, n), err_destroy);
   *out = child;
   return meshcclSuccess;
@@ -156,12 +222,6 @@ err_destroy:
 
 meshcclResult_t mci_topo_subset(const mci_topo* topo, const uint32_t* ranks, uint32_t n, mci_topo** out) {
   MCI_TRY(check_ranks(topo, ranks, n));
-  if (topo->full) {
-    MCI_TRY(mci_topo_full(n, out));
-    (*out)->link = topo->link;
-    (*out)->routed = topo->routed;
-    return meshcclSuccess;
-  }
   size_t bytes = n * sizeof(uint32_t);
   uint32_t *nodes = mci_alloc(bytes), *map = mci_alloc(bytes);
   meshcclResult_t result = nodes && map ? meshcclSuccess : mci_oom(bytes);
@@ -183,6 +243,7 @@ meshcclResult_t mci_topo_healthy(const mci_topo* topo, mci_topo** out) {
   meshcclResult_t result;
   MCI_TRY_OR(copy_list(topo->pick, topo->npick, sizeof *topo->pick, &whole->pick), err_destroy);
   whole->npick = topo->npick;
+  MCI_TRY_OR(mci_levels_copy(topo, whole), err_destroy);
   MCI_TRY_OR(mci_grid_finish(whole), err_destroy);
   *out = whole;
   return meshcclSuccess;
