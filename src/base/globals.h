@@ -26,6 +26,7 @@ struct mci_globals {
   _Atomic int64_t fail_after;            /* test hook of alloc.c */
   pthread_mutex_t plugins_lock;          /* guards transports; taken before lock */
   const void* transports[MCI_MAX_PLUGINS];
+  const void* faulty[MCI_MAX_PLUGINS];   /* what MESHCCL_FAULT puts in front of them, by index; NULL: not needed yet */
   int ntransports;
   const void* devices[MCI_MAX_PLUGINS];
   int ndevices;

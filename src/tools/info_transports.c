@@ -108,7 +108,7 @@ uint32_t mci_info_transports(mci_info_transport out[MCI_MAX_PLUGINS], char* prob
   uint32_t n = mci_transport_all(all, MCI_MAX_PLUGINS);
   for (uint32_t i = 0; i < n; i++) {
     out[i] = (mci_info_transport){.name = all[i]->name, .builtin = mci_transport_is_builtin(all[i])};
-    for (uint32_t k = 0; k < nallowed; k++) out[i].allowed |= allowed[k] == all[i];
+    for (uint32_t k = 0; k < nallowed; k++) out[i].allowed |= strcmp(allowed[k]->name, all[i]->name) == 0;
     try_it(all[i], &out[i]);
   }
   return n;

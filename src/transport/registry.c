@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/globals.h"
+#include "transport/fault.h"
 #include "transport/internal.h"
 
 /* A table may be shorter than ours by optional slots, as an older plugin of the same ABI is. */
@@ -84,13 +85,13 @@ meshcclResult_t mci_transport_register(const meshcclTransport_t* transport) {
   return result;
 }
 
-static meshcclResult_t unknown(const char* name, size_t length) {
+static meshcclResult_t unknown(const char* variable, const char* name, size_t length) {
   mci_str known = {0};
   for (int i = 0; i < mci_globals.ntransports; i++) mci_str_add(&known, "%s%s", i ? ", " : "", at(i)->name);
   meshcclResult_t result = mci_str_result(&known);
   if (result == meshcclSuccess)
     result =
-        mci_fail(meshcclInvalidArgument, "MESHCCL_TRANSPORTS names \"%.*s\", which is not one of the transports: %s",
+        mci_fail(meshcclInvalidArgument, "%s names \"%.*s\", which is not one of the transports: %s", variable,
                  (int)length, name, known.text ? known.text : "none");
   mci_str_fini(&known);
   return result;
@@ -104,7 +105,7 @@ static meshcclResult_t parse_names(const char* list, int* named, int* nnamed) {
     size_t length = strcspn(p, ", ");
     if (length == 0) break;
     int index = find(p, length);
-    if (index < 0) return unknown(p, length);
+    if (index < 0) return unknown("MESHCCL_TRANSPORTS", p, length);
     bool again = false;
     for (int i = 0; i < n; i++) again |= named[i] == index;
     if (!again) named[n++] = index;
@@ -132,7 +133,21 @@ static meshcclResult_t select_named(const char* list, int* chosen, int* nchosen)
   return meshcclSuccess;
 }
 
-static meshcclResult_t give_out(const char* list, const meshcclTransport_t** out, uint32_t* n, uint32_t cap) {
+/* MESHCCL_FAULT stands in front of the chosen ones that it names. */
+static meshcclResult_t put_faults(const char* text, const int* chosen, int n, const meshcclTransport_t** out) {
+  mci_fault_plan plan;
+  MCI_TRY(mci_fault_parse(text, &plan));
+  for (int i = 0; i < plan.n; i++) {
+    const char* name = plan.rules[i].transport;
+    if (strcmp(name, "*") != 0 && find(name, strlen(name)) < 0) return unknown("MESHCCL_FAULT", name, strlen(name));
+  }
+  for (int i = 0; i < n; i++)
+    if (mci_fault_concerns(&plan, out[i]->name)) MCI_TRY(mci_fault_wrap(chosen[i], &out[i]));
+  return meshcclSuccess;
+}
+
+static meshcclResult_t give_out(const char* list, const char* faults, const meshcclTransport_t** out, uint32_t* n,
+                                uint32_t cap) {
   int chosen[MCI_MAX_PLUGINS], nchosen = 0;
   MCI_TRY(select_named(list, chosen, &nchosen));
   if (nchosen == 0)
@@ -140,14 +155,15 @@ static meshcclResult_t give_out(const char* list, const meshcclTransport_t** out
   if ((uint32_t)nchosen > cap)
     MCI_FAIL(meshcclInternalError, "%d transports are in use, the caller has room for %u", nchosen, cap);
   for (int i = 0; i < nchosen; i++) out[i] = at(chosen[i]);
+  if (faults) MCI_TRY(put_faults(faults, chosen, nchosen, out));
   *n = (uint32_t)nchosen;
   return meshcclSuccess;
 }
 
 meshcclResult_t mci_transport_list(const meshcclTransport_t** out, uint32_t* n, uint32_t cap) {
-  const char* list = mci_param_text(MCI_P_TRANSPORTS);
+  const char *list = mci_param_text(MCI_P_TRANSPORTS), *faults = mci_param_text(MCI_P_FAULT);
   pthread_mutex_lock(&mci_globals.plugins_lock);
-  meshcclResult_t result = give_out(list, out, n, cap);
+  meshcclResult_t result = give_out(list, faults, out, n, cap);
   pthread_mutex_unlock(&mci_globals.plugins_lock);
   return result;
 }

@@ -11,7 +11,8 @@ meshcclResult_t mci_transport_register(const meshcclTransport_t* transport);
 /* Registers the built-ins (once) and loads MESHCCL_PLUGIN (absolute paths only). */
 meshcclResult_t mci_transport_load(void);
 /* The transports in use, in order of preference: all, or as MESHCCL_TRANSPORTS says ("shm,self", "^ucx"). Unknown names
- * are an InvalidArgument that lists the known ones. Pointers live for ever. */
+ * are an InvalidArgument that lists the known ones. Under MESHCCL_FAULT the tables are those that make the faults.
+ * Pointers live for ever. */
 meshcclResult_t mci_transport_list(const meshcclTransport_t** out, uint32_t* n, uint32_t cap);
 /* All that are registered, allowed by MESHCCL_TRANSPORTS or not; returns how many there are. */
 uint32_t mci_transport_all(const meshcclTransport_t** out, uint32_t cap);
