@@ -35,6 +35,7 @@ struct mci_globals {
   uint32_t nregions, cap_regions;
   _Atomic uint64_t next_region, region_frees;
   void* boot_service;                    /* src/boot/service.c: the trees of this process and the thread that serves them */
+  void* boot_listeners;                  /* src/boot/meeting.c: sockets that wait for rank 0 of an id */
   atomic_int fork_hooked;
   _Atomic uint32_t forks;                /* generation: incremented in each forked child */
 };

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "base/base.h"
+#include "base/net.h"
 
 #define MCI_ID_BYTES 128
 #define MCI_BOOT_MESSAGE_MAX 4096
@@ -34,6 +35,20 @@ void mci_id_mac(const mci_id* id, const char* purpose, const void* data, size_t 
 bool mci_id_trusted(const mci_id* id);
 void mci_id_print(const mci_id* id, mci_str* out);                    /* hexadecimal, for the launcher's environment */
 meshcclResult_t mci_id_parse(const char* text, mci_id* out);
+
+/* ---- where rank 0 is reached over TCP (meeting.c) ---- part of an id, but of neither its name nor its secret */
+/* Opens the listener that rank 0 takes over when it joins in this process, and writes its port and addresses into the
+ * id. When that fails the id serves one host only; the reason is kept for the message of a join that waits in vain. */
+meshcclResult_t mci_id_publish(mci_id* id);
+/* The descriptor of that listener, for a launcher that hands it to rank 0 (MESHCCL_LISTEN_FD); the caller closes it. -1:
+ * none. addresses and why (why there is none) may be NULL. */
+int mci_id_take_listener(const mci_id* id, mci_net_addresses* addresses, char* why, size_t size);
+/* Rank 0's side of that: takes fd over. */
+meshcclResult_t mci_id_adopt_listener(const mci_id* id, int fd);
+/* Carries the addresses from the rank that published a derived id to the others. */
+#define MCI_ID_MEETING_BYTES 47
+void mci_id_copy_meeting(const mci_id* id, unsigned char out[MCI_ID_MEETING_BYTES]);
+void mci_id_paste_meeting(mci_id* id, const unsigned char meeting[MCI_ID_MEETING_BYTES]);
 
 /* ---- environment (env.c) ---- */
 typedef struct {

@@ -170,6 +170,12 @@ struct mci_boot {
 /* ---- id.c, auth.c ---- */
 const unsigned char* mci_id_name(const mci_id* id);
 const unsigned char* mci_id_secret(const mci_id* id);
+void mci_id_seal(mci_id* id); /* after each change */
+/* MADE: the process that made the id listens for rank 0; NAMED: rank 0 is to listen at this port. */
+typedef enum { MEETING_NONE, MEETING_MADE, MEETING_NAMED } mci_meeting;
+void mci_id_set_meeting(mci_id* id, mci_meeting kind, uint16_t port, const mci_net_addresses* addresses);
+mci_meeting mci_id_get_meeting(const mci_id* id, mci_net_addresses* out);
+uint16_t mci_id_meeting_port(const mci_id* id);
 void mci_auth_nonce(unsigned char nonce[32]);
 typedef enum { PROOF_OF_LISTENER, PROOF_OF_JOINER } mci_proof_role;
 void mci_auth_prove(const mci_id* id, mci_proof_role role, int listener, int joiner,

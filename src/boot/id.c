@@ -1,7 +1,6 @@
 /* Ids: 128 bytes that let the ranks of one communicator find each other (the name) and prove that they belong together
- * (the secret). The layout is magic, name, secret, whether the secret is one, zeros,
- * check sum. Pure functions apart from the random source and
- * the file of MESHCCL_SECRET_FILE. */
+ * (the secret). The layout is magic, name, secret, whether the secret is one, where rank 0 listens (meeting.c), check
+ * sum. Pure functions apart from the random source and the file of MESHCCL_SECRET_FILE. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -23,7 +22,7 @@ const unsigned char* mci_id_name(const mci_id* id) { return (const unsigned char
 
 const unsigned char* mci_id_secret(const mci_id* id) { return (const unsigned char*)id->bytes + SECRET; }
 
-static void seal(mci_id* id) {
+void mci_id_seal(mci_id* id) {
   memcpy(id->bytes, magic, sizeof magic);
   uint64_t check = mci_hash64(id->bytes, CHECK);
   for (int i = 0; i < 8; i++) id->bytes[CHECK + i] = (char)(check >> (8 * i));
@@ -34,7 +33,7 @@ meshcclResult_t mci_id_create(mci_id* out) {
   mci_id id = {{0}};
   randombytes_buf(id.bytes + NAME, 2 * KEY_BYTES);
   id.bytes[TRUSTED] = 1;
-  seal(&id);
+  mci_id_seal(&id);
   *out = id;
   return meshcclSuccess;
 }
@@ -53,7 +52,7 @@ void mci_id_derive(const mci_id* parent, uint64_t a, uint64_t b, mci_id* out) {
                        mci_id_secret(parent), KEY_BYTES);
   }
   id.bytes[TRUSTED] = parent->bytes[TRUSTED];
-  seal(&id);
+  mci_id_seal(&id);
   *out = id;
 }
 
@@ -93,14 +92,14 @@ meshcclResult_t mci_id_from_text(const char* text, mci_id* out) {
   crypto_generichash((unsigned char*)id.bytes + SECRET, KEY_BYTES, (const unsigned char*)text, strlen(text), key,
                      sizeof key);
   sodium_memzero(key, sizeof key);
-  seal(&id);
+  mci_id_seal(&id);
   *out = id;
   return meshcclSuccess;
 }
 
 meshcclResult_t mci_id_check(const mci_id* id) {
   mci_id again = *id;
-  seal(&again);
+  mci_id_seal(&again);
   if (memcmp(&again, id, sizeof again) != 0)
     MCI_FAIL(meshcclInvalidArgument, "the id was not made by meshccl, or not all of its %d bytes arrived",
              MCI_ID_BYTES);
