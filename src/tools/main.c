@@ -7,7 +7,7 @@
 
 static const mci_tool tools[] = {
     {"info", mci_tool_info, "print version, transports, kernels, devices and every variable"},
-    {"run", mci_tool_run, "start the ranks of a program on this machine"},
+    {"run", mci_tool_run, "start the ranks of a program, on this machine or on several hosts"},
     {"topo", mci_tool_topo, "check, describe and draw a topology, with the bounds of every collective"},
     {"plan", mci_tool_plan, "compare the algorithms for a collective on a topology, print and prove their programs"},
     {"verify", mci_tool_verify, "prove a schedule in text, or say what is wrong with it"},
@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (strcmp(name, "--version") == 0) name = "version";
+  if (strcmp(name, "run-agent") == 0) return mci_tool_run_agent(argc - 1, argv + 1);
   for (size_t i = 0; i < MCI_COUNT(tools); i++)
     if (strcmp(name, tools[i].name) == 0) return tools[i].function(argc - 1, argv + 1);
   return unknown(name);

@@ -1,46 +1,47 @@
-/* meshccl run: starts the ranks of a program on this machine, labels their output, passes signals on, ends all of them
- * when one fails, and leaves nothing behind. One thread that sleeps in poll: signals arrive through a signalfd.
- * Processes that a rank starts become the launcher's when the rank ends, and are killed when all ranks have ended. */
+/* meshccl run: options, and the front end for the ranks of this machine alone: they write to our own output and rank 0
+ * reads our own input. Several hosts are the affair of run_hosts.c and run_remote.c. */
 #define _GNU_SOURCE
 #include "tools/run.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/signalfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/base.h"
 #include "boot/boot.h"
+#include "tools/run_hosts.h"
 #include "tools/tools.h"
 #include "topo/graph.h"
 
-#define GRACE_NS 2000000000ull /* from SIGTERM to SIGKILL */
-
-/* ---- arguments ---- */
-
 static const char usage[] =
     "usage: meshccl run -n N [--topo SPEC] [--no-label] -- PROGRAM [ARGUMENTS]\n"
+    "       meshccl run -H HOST:SLOTS,... [-n N] [options] -- PROGRAM [ARGUMENTS]\n"
     "\n"
-    "Starts N ranks of PROGRAM on this machine and returns the status of the first that fails\n"
+    "Starts N ranks of PROGRAM on this machine or on the hosts named, and returns the status of the first that fails\n"
     "(128 + signal when it was killed); then all others are ended.\n"
     "\n"
-    "  -n, --ranks N     number of ranks\n"
+    "  -n, --ranks N     number of ranks; with hosts: unset is one per slot\n"
     "  -t, --topo SPEC   topology of the ranks, such as torus:2x2 (sets MESHCCL_TOPO); N may be left out\n"
     "      --no-label    do not put [rank] before each line of output\n"
+    "  -x NAME[=VALUE]   pass this variable to the ranks; MESHCCL_* are passed anyway; may be repeated\n"
     "  -h, --help        this text\n"
+    "\n"
+    "Several hosts:\n"
+    "  -H, --hosts LIST  hosts and how many ranks each takes, such as a:4,b:2\n"
+    "      --hostfile FILE   the same from a file: lines \"a slots=4\" or \"a:4\", # begins a comment\n"
+    "      --ssh COMMAND what reaches a host (default: MESHCCL_RUN_SSH, or \"" MCI_RUN_SSH
+    "\"); {host} stands for\n"
+    "                    the host's name, which is appended where it is missing; then comes the word \"sh\"\n"
+    "      --prefix DIR  meshccl on the hosts is DIR/bin/meshccl (default: this program's path, then PATH)\n"
+    "      --remote-command COMMAND  shell text that starts meshccl on the hosts, without the subcommand\n"
+    "      --wdir DIR    working folder of the ranks (default: this one, or the home folder where it is missing)\n"
     "\n"
     "Rank 0 reads the launcher's input, the others none. Signals INT, TERM and HUP are passed on.\n"
     "The ranks find MESHCCL_RANK, MESHCCL_SIZE, MESHCCL_LOCAL_RANK, MESHCCL_LOCAL_SIZE and MESHCCL_ID.\n";
 
-static int complain(const char* format, ...) MCI_PRINTF(1, 2);
-static int complain(const char* format, ...) {
+int mci_run_complain(const char* format, ...) {
   va_list args;
   va_start(args, format);
   fprintf(stderr, "meshccl run: ");
@@ -50,152 +51,147 @@ static int complain(const char* format, ...) {
   return 2;
 }
 
+/* ---- arguments ---- */
+
 static int parse_ranks(const char* text, int* out) {
   char* end;
   errno = 0;
   long n = strtol(text, &end, 10);
   if (end == text || *end || errno || n < 1 || n > MCI_RUN_MAX_RANKS)
-    return complain("-n %s: a whole number from 1 to %d is wanted", text, MCI_RUN_MAX_RANKS);
+    return mci_run_complain("-n %s: a whole number from 1 to %d is wanted", text, MCI_RUN_MAX_RANKS);
   *out = (int)n;
   return 0;
 }
 
-static int check_topo(mci_run* run) {
+static int add_export(mci_run_options* o, const char* text) {
+  size_t length = strcspn(text, "=");
+  const char* value = text[length] ? NULL : getenv(text);
+  if (length == 0) return mci_run_complain("-x %s: a name is missing; write -x NAME or -x NAME=VALUE", text);
+  if (!text[length] && !value)
+    return mci_run_complain("-x %s: that variable is not set; write -x %s=VALUE", text, text);
+  mci_str pair = {0};
+  mci_str_add(&pair, value ? "%s=%s" : "%s", text, value);
+  char** grown = mci_realloc(o->exports, (o->nexports + 2) * sizeof *grown);
+  if (grown) o->exports = grown;
+  if (!grown || !pair.text) {
+    mci_str_fini(&pair);
+    return mci_run_complain("out of memory");
+  }
+  grown[o->nexports++] = pair.text;
+  grown[o->nexports] = NULL;
+  return 0;
+}
+
+enum { HOSTFILE = 256, SSH, PREFIX, COMMAND, FOLDER, NO_LABEL };
+
+static const struct option names[] = {{"ranks", required_argument, NULL, 'n'},
+                                      {"topo", required_argument, NULL, 't'},
+                                      {"no-label", no_argument, NULL, NO_LABEL},
+                                      {"hosts", required_argument, NULL, 'H'},
+                                      {"host", required_argument, NULL, 'H'},
+                                      {"hostfile", required_argument, NULL, HOSTFILE},
+                                      {"ssh", required_argument, NULL, SSH},
+                                      {"prefix", required_argument, NULL, PREFIX},
+                                      {"remote-command", required_argument, NULL, COMMAND},
+                                      {"wdir", required_argument, NULL, FOLDER},
+                                      {"help", no_argument, NULL, 'h'},
+                                      {0}};
+
+static const char** text_option(mci_run_options* o, int c) {
+  switch (c) {
+    case 't':
+      return &o->topo;
+    case 'H':
+      return &o->hosts;
+    case HOSTFILE:
+      return &o->hostfile;
+    case SSH:
+      return &o->ssh;
+    case PREFIX:
+      return &o->prefix;
+    case COMMAND:
+      return &o->command;
+    case FOLDER:
+      return &o->folder;
+    default:
+      return NULL;
+  }
+}
+
+static int take_option(mci_run_options* o, int c, char** argv) {
+  const char** text = text_option(o, c);
+  if (text) {
+    *text = optarg;
+    return 0;
+  }
+  switch (c) {
+    case 'n':
+      return parse_ranks(optarg, &o->nranks);
+    case 'x':
+      return add_export(o, optarg);
+    case NO_LABEL:
+      o->label = false;
+      return 0;
+    case 'h':
+      o->help = true;
+      return 0;
+    case ':':
+      return mci_run_complain("%s needs a value; meshccl run --help lists the options", argv[optind - 1]);
+    default:
+      return mci_run_complain(
+          "unknown option %s; meshccl run --help lists the options. Options of the program stand behind it",
+          argv[optind - 1]);
+  }
+}
+
+static int check_topo(mci_run_options* o) {
   mci_topo* topo;
-  if (!run->topo) return 0;
-  if (mci_topo_parse(run->topo, &topo) != meshcclSuccess) return complain("--topo: %s", mci_error_last());
+  if (!o->topo) return 0;
+  if (mci_topo_parse(o->topo, &topo) != meshcclSuccess) return mci_run_complain("--topo: %s", mci_error_last());
   uint32_t nranks = mci_topo_nranks(topo);
   mci_topo_destroy(topo);
-  if (run->nranks == 0 && nranks <= MCI_RUN_MAX_RANKS) run->nranks = (int)nranks;
-  if ((uint32_t)run->nranks != nranks)
-    return complain("--topo %s has %u ranks, but -n is %d; at most %d run on one machine", run->topo, nranks,
-                    run->nranks, MCI_RUN_MAX_RANKS);
+  if (o->nranks == 0 && nranks <= MCI_RUN_MAX_RANKS) o->nranks = (int)nranks;
+  if ((uint32_t)o->nranks != nranks)
+    return mci_run_complain("--topo %s has %u ranks, but -n is %d; at most %d are started", o->topo, nranks, o->nranks,
+                            MCI_RUN_MAX_RANKS);
   return 0;
 }
 
-static int parse_arguments(int argc, char** argv, mci_run* run, bool* help) {
-  static const struct option names[] = {{"ranks", required_argument, NULL, 'n'},
-                                        {"topo", required_argument, NULL, 't'},
-                                        {"no-label", no_argument, NULL, 'L'},
-                                        {"help", no_argument, NULL, 'h'},
-                                        {0}};
+static int parse_arguments(int argc, char** argv, mci_run_options* o) {
   opterr = 0;
-  for (int c; (c = getopt_long(argc, argv, "+:n:t:h", names, NULL)) != -1;) {
-    int status = 0;
-    switch (c) {
-      case 'n':
-        status = parse_ranks(optarg, &run->nranks);
-        break;
-      case 't':
-        run->topo = optarg;
-        break;
-      case 'L':
-        run->label = false;
-        break;
-      case 'h':
-        *help = true;
-        return 0;
-      case ':':
-        return complain("%s needs a value; meshccl run --help lists the options", argv[optind - 1]);
-      default:
-        return complain(
-            "unknown option %s; meshccl run --help lists the options. Options of the program stand behind it",
-            argv[optind - 1]);
-    }
+  for (int c; !o->help && (c = getopt_long(argc, argv, "+:n:t:H:x:h", names, NULL)) != -1;) {
+    int status = take_option(o, c, argv);
     if (status) return status;
   }
-  run->program = argv + optind;
-  int status = check_topo(run);
+  if (o->help) return 0;
+  o->program = argv + optind;
+  int status = check_topo(o);
   if (status) return status;
-  if (run->nranks == 0) return complain("how many ranks? Say -n N or --topo SPEC");
-  if (!run->program[0]) return complain("no program is given: meshccl run -n %d -- PROGRAM", run->nranks);
+  bool remote = o->hosts || o->hostfile;
+  if (o->nranks == 0 && !remote) return mci_run_complain("how many ranks? Say -n N, --topo SPEC or -H HOST:SLOTS");
+  if (!remote && (o->prefix || o->command || o->ssh))
+    return mci_run_complain(
+        "--ssh, --prefix and --remote-command are about hosts, but there is neither -H nor --hostfile");
+  if (!o->program[0]) return mci_run_complain("no program is given: meshccl run -n N -- PROGRAM");
   return 0;
 }
 
-/* ---- the end of ranks ---- */
+/* ---- this machine alone ---- */
 
-static void signal_all(const mci_run* run, int number) {
-  for (int r = 0; r < run->nranks; r++)
-    if (run->ranks[r].pid > 0) kill(-run->ranks[r].pid, number);
+static void write_own(mci_run* run, int out, const char* data, size_t bytes) {
+  (void)run;
+  mci_run_write_all(out, data, bytes);
 }
 
-/* Ranks that were just told to stop by a signal may still be cleaning up: then TERM waits as long as KILL after TERM.
- */
-static void end_all(mci_run* run) {
-  if (run->next_signal) return;
-  run->next_signal = SIGTERM;
-  run->due_ns = mci_now_ns() + (run->passed_on ? GRACE_NS : 0);
-}
-
-static void press(mci_run* run) {
-  if (!run->next_signal || mci_now_ns() < run->due_ns) return;
-  signal_all(run, run->next_signal);
-  signal_all(run, SIGCONT);
-  run->next_signal = SIGKILL;
-  run->due_ns = mci_now_ns() + GRACE_NS;
-}
-
-static int rank_of(const mci_run* run, pid_t pid) {
-  for (int r = 0; r < run->nranks; r++)
-    if (run->ranks[r].pid == pid) return r;
-  return -1;
+static void say_own(mci_run* run, const char* text) {
+  (void)run;
+  mci_run_complain("%s", text);
 }
 
 static void report_failure(mci_run* run, int rank, pid_t pid, int status) {
-  const char* rest = run->nrunning > 0 ? "; ending the others" : "";
-  if (WIFSIGNALED(status)) {
-    int number = WTERMSIG(status);
-    run->status = 128 + number;
-    fprintf(stderr, "meshccl run: rank %d (process %d) was killed by signal %d (%s)%s\n", rank, (int)pid, number,
-            strsignal(number), rest);
-  } else {
-    run->status = WEXITSTATUS(status);
-    fprintf(stderr, "meshccl run: rank %d (process %d) ended with status %d%s\n", rank, (int)pid, run->status, rest);
-  }
-}
-
-/* What a failed rank said last; bounded, because something that it started may talk on for ever. */
-static void read_last_words(mci_run_rank* rank) {
-  for (int i = 0; i < 2; i++) {
-    mci_run_stream* stream = &rank->streams[i];
-    for (int k = 0; k < 64 && stream->fd >= 0 && poll(&(struct pollfd){.fd = stream->fd, .events = POLLIN}, 1, 0) == 1;
-         k++)
-      mci_run_stream_read(stream);
-  }
-}
-
-/* Of ranks that ended since the last look, one that was killed is more likely the cause than one that gave up. */
-static void reap(mci_run* run) {
-  int status, worst = -1, worst_status = 0;
-  pid_t pid, worst_pid = 0;
-  while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-    int rank = rank_of(run, pid);
-    if (rank < 0) continue;
-    run->ranks[rank].pid = 0;
-    run->nrunning--;
-    if (status == 0 || (worst >= 0 && (WIFSIGNALED(worst_status) || !WIFSIGNALED(status)))) continue;
-    worst = rank;
-    worst_status = status;
-    worst_pid = pid;
-  }
-  if (worst < 0 || run->status != 0) return;
-  read_last_words(&run->ranks[worst]);
-  report_failure(run, worst, worst_pid, worst_status);
-  end_all(run);
-}
-
-/* ---- the loop ---- */
-
-static void take_signals(mci_run* run) {
-  struct signalfd_siginfo info;
-  while (read(run->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
-    if (info.ssi_signo == SIGCHLD) {
-      reap(run);
-    } else {
-      run->passed_on = true;
-      signal_all(run, (int)info.ssi_signo);
-    }
-  }
+  char text[256];
+  mci_run_describe(rank, pid, status, text, sizeof text);
+  mci_run_complain("%s%s", text, run->nrunning > 0 ? "; ending the others" : "");
 }
 
 /* A terminal belongs to the launcher's process group, so rank 0 gets its lines through a pipe. */
@@ -209,105 +205,55 @@ static void pump_input(mci_run* run) {
 }
 
 /* Our input when rank 0 can take it, else the moment when it can. */
-static struct pollfd input_wish(const mci_run* run) {
+static void input_wish(mci_run* run, struct pollfd out[MCI_RUN_WISHES]) {
   struct pollfd writable = {.fd = run->input_fd, .events = POLLOUT};
-  if (run->input_fd >= 0 && poll(&writable, 1, 0) == 0) return writable;
-  return (struct pollfd){.fd = run->input_fd >= 0 ? STDIN_FILENO : -1, .events = POLLIN};
+  bool full = run->input_fd >= 0 && poll(&writable, 1, 0) == 0;
+  out[0] = (struct pollfd){.fd = run->input_fd >= 0 && !full ? STDIN_FILENO : -1, .events = POLLIN};
+  out[1] = (struct pollfd){.fd = full ? run->input_fd : -1, .events = POLLOUT};
 }
 
-static int time_left_ms(const mci_run* run) {
-  if (!run->next_signal) return -1;
-  uint64_t now = mci_now_ns();
-  return now >= run->due_ns ? 0 : (int)((run->due_ns - now) / 1000000 + 1);
+static void input_ready(mci_run* run, const struct pollfd polled[MCI_RUN_WISHES]) {
+  if (polled[0].revents && run->input_fd >= 0) pump_input(run);
 }
 
-static void serve(mci_run* run, struct pollfd* polled) {
-  nfds_t n = 0;
-  polled[n++] = (struct pollfd){.fd = run->signal_fd, .events = POLLIN};
-  polled[n++] = input_wish(run);
-  for (int r = 0; r < run->nranks; r++)
-    for (int i = 0; i < 2; i++) polled[n++] = (struct pollfd){.fd = run->ranks[r].streams[i].fd, .events = POLLIN};
-  if (poll(polled, n, time_left_ms(run)) < 0) return;
-  for (nfds_t k = 2; k < n; k++)
-    if (polled[k].revents) mci_run_stream_read(&run->ranks[(k - 2) / 2].streams[k % 2]);
-  if (polled[1].revents && polled[1].fd == STDIN_FILENO) pump_input(run);
-  if (polled[0].revents) take_signals(run);
-  press(run);
-}
+static const mci_run_front own_front = {write_own, report_failure, say_own, input_wish, input_ready};
 
-static void finish_output(mci_run* run) {
-  for (int r = 0; r < run->nranks; r++) {
-    for (int i = 0; i < 2; i++) {
-      mci_run_stream* stream = &run->ranks[r].streams[i];
-      while (stream->fd >= 0 && poll(&(struct pollfd){.fd = stream->fd, .events = POLLIN}, 1, 0) == 1)
-        mci_run_stream_read(stream);
-      mci_run_stream_close(stream);
-    }
-  }
-}
-
-static int start_and_watch(mci_run* run, struct pollfd* polled) {
-  for (int rank = 0; rank < run->nranks && run->status == 0; rank++) {
-    run->status = mci_run_spawn(run, rank);
-    if (run->status != 0) end_all(run);
-  }
-  while (run->nrunning > 0) serve(run, polled);
-  mci_run_sweep();
-  finish_output(run);
-  if (run->input_fd >= 0) close(run->input_fd);
-  return run->status;
-}
-
-/* ---- preparation ---- */
-
-static void raise_file_limit(mci_run* run) {
-  getrlimit(RLIMIT_NOFILE, &run->files_before);
-  struct rlimit raised = run->files_before;
-  rlim_t need = (rlim_t)run->nranks * 2 + 64;
-  if (raised.rlim_cur >= need) return;
-  raised.rlim_cur = MCI_MIN(need, raised.rlim_max);
-  setrlimit(RLIMIT_NOFILE, &raised);
-}
-
-static int prepare(mci_run* run) {
+static int run_here(const mci_run_options* o) {
+  mci_run run = {.nranks = o->nranks,
+                 .nlocal = o->nranks,
+                 .label = o->label,
+                 .captures = o->label,
+                 .topo = o->topo,
+                 .program = o->program,
+                 .exports = o->exports,
+                 .listen_fd = -1,
+                 .signal_fd = -1,
+                 .feeds_input = isatty(STDIN_FILENO) == 1,
+                 .input_fd = -1,
+                 .front = &own_front};
   mci_id id;
   mci_str text = {0};
-  if (mci_id_create(&id) != meshcclSuccess) return complain("%s", mci_error_last());
-  mci_id_print(&id, &text);
-  run->id = text.text;
-  run->ranks = mci_alloc((size_t)run->nranks * sizeof *run->ranks);
-  if (!run->id || !run->ranks) return complain("out of memory");
-  for (int r = 0; r < run->nranks; r++) run->ranks[r].streams[0].fd = run->ranks[r].streams[1].fd = -1;
-  raise_file_limit(run);
-  prctl(PR_SET_CHILD_SUBREAPER, 1);
-  signal(SIGPIPE, SIG_IGN);
-  signal(SIGTTIN, SIG_IGN); /* in the background: the read fails, and rank 0 finds the end of its input */
-  sigemptyset(&run->signals);
-  static const int numbers[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP};
-  for (size_t i = 0; i < MCI_COUNT(numbers); i++) sigaddset(&run->signals, numbers[i]);
-  sigprocmask(SIG_BLOCK, &run->signals, &run->signals_before);
-  run->signal_fd = signalfd(-1, &run->signals, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (run->signal_fd < 0) return complain("signalfd: %s", strerror(errno));
-  return 0;
+  if (o->folder && chdir(o->folder) != 0) return mci_run_complain("--wdir %s: %s", o->folder, strerror(errno));
+  if (mci_id_create(&id) == meshcclSuccess) mci_id_print(&id, &text);
+  run.id = text.text;
+  int status = 0;
+  if (!run.id) status = mci_run_complain("no id: %s", mci_error_last()) - 1;
+  if (!status) status = mci_run_take_signals(&run);
+  if (!status) status = mci_run_ranks(&run);
+  if (run.signal_fd >= 0) close(run.signal_fd);
+  mci_str_fini(&text);
+  return status;
 }
 
 int mci_tool_run(int argc, char** argv) {
-  mci_run run = {.label = true, .signal_fd = -1, .input_fd = -1};
-  bool help = false;
-  int status = parse_arguments(argc, argv, &run, &help);
-  if (status) return status;
-  if (help) {
+  mci_run_options o = {.label = true};
+  int status = parse_arguments(argc, argv, &o);
+  if (!status && o.help) {
     fputs(usage, stdout);
-    return 0;
+  } else if (!status) {
+    status = o.hosts || o.hostfile ? mci_run_over_hosts(&o, run_here) : run_here(&o);
   }
-  struct pollfd* polled = NULL;
-  if (prepare(&run) == 0 && (polled = mci_alloc(sizeof *polled * ((size_t)run.nranks * 2 + 2))))
-    status = start_and_watch(&run, polled);
-  else
-    status = 1;
-  if (run.signal_fd >= 0) close(run.signal_fd);
-  mci_free(polled);
-  mci_free(run.ranks);
-  mci_free(run.id);
+  for (size_t i = 0; i < o.nexports; i++) mci_free(o.exports[i]);
+  mci_free(o.exports);
   return status;
 }

@@ -5,16 +5,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/base.h"
 #include "tools/run.h"
 
 #define LONGEST (64u << 10)
 
-/* Output that nobody reads any more is dropped; the ranks go on. */
-static void write_all(int fd, const char* data, size_t bytes) {
+void mci_run_write_all(int fd, const char* data, size_t bytes) {
   while (bytes > 0) {
     ssize_t n = write(fd, data, bytes);
     if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN && poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1) >= 0) continue;
     if (n < 0) return;
     data += n;
     bytes -= (size_t)n;
@@ -23,14 +22,15 @@ static void write_all(int fd, const char* data, size_t bytes) {
 
 static void print_line(mci_run_stream* stream) {
   stream->line[stream->length++] = '\n';
-  write_all(stream->out, stream->line, stream->length);
+  stream->run->front->write(stream->run, stream->out, stream->line, stream->length);
   stream->length = 0;
 }
 
 /* The label stands at the start of the buffer of every line; there is always room for the end of the line. */
 static bool add(mci_run_stream* stream, const char* data, size_t bytes) {
   char label[24];
-  size_t labelled = stream->length ? 0 : (size_t)snprintf(label, sizeof label, "[%d] ", stream->rank);
+  bool begins = stream->length == 0 && stream->run->label;
+  size_t labelled = begins ? (size_t)snprintf(label, sizeof label, "[%d] ", stream->rank) : 0;
   size_t need = stream->length + labelled + bytes + 1;
   if (need > stream->capacity) {
     char* grown = mci_realloc(stream->line, MCI_MAX(need, 2 * stream->capacity));

@@ -11,7 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/base.h"
 #include "tools/run.h"
 
 static void set_number(const char* name, int value) {
@@ -20,34 +19,39 @@ static void set_number(const char* name, int value) {
   setenv(name, text, 1);
 }
 
-static void set_variables(const mci_run* run, int rank) {
-  set_number("MESHCCL_RANK", rank);
+static void set_variables(const mci_run* run, int index) {
+  for (char** pair = run->exports; pair && *pair; pair++) putenv(*pair);
+  set_number("MESHCCL_RANK", run->first + index);
   set_number("MESHCCL_SIZE", run->nranks);
-  set_number("MESHCCL_LOCAL_RANK", rank);
-  set_number("MESHCCL_LOCAL_SIZE", run->nranks);
+  set_number("MESHCCL_LOCAL_RANK", index);
+  set_number("MESHCCL_LOCAL_SIZE", run->nlocal);
   setenv("MESHCCL_ID", run->id, 1);
   if (run->topo) setenv("MESHCCL_TOPO", run->topo, 1);
+  unsetenv("MESHCCL_LISTEN_FD");
+  if (run->listen_fd < 0 || run->first + index != 0) return;
+  fcntl(run->listen_fd, F_SETFD, 0);
+  set_number("MESHCCL_LISTEN_FD", run->listen_fd);
 }
 
 /* Rank 0 reads what the launcher would read, the others nothing. */
 static void set_input(const mci_run* run, int rank, int input) {
-  if (rank == 0 && run->input_fd < 0) return;
+  if (rank == 0 && !run->feeds_input) return;
   int fd = rank == 0 ? input : open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (fd >= 0) dup2(fd, STDIN_FILENO);
 }
 
-static void become_rank(const mci_run* run, int rank, pid_t launcher, int input, int out, int err, int report)
+static void become_rank(const mci_run* run, int index, pid_t launcher, int input, int out, int err, int report)
     __attribute__((noreturn));
-static void become_rank(const mci_run* run, int rank, pid_t launcher, int input, int out, int err, int report) {
+static void become_rank(const mci_run* run, int index, pid_t launcher, int input, int out, int err, int report) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != launcher) _exit(1); /* it died before the line above */
-  set_input(run, rank, input);
-  if (run->label) {
+  set_input(run, run->first + index, input);
+  if (run->captures) {
     dup2(out, STDOUT_FILENO);
     dup2(err, STDERR_FILENO);
   }
-  set_variables(run, rank);
+  set_variables(run, index);
   setrlimit(RLIMIT_NOFILE, &run->files_before);
   signal(SIGPIPE, SIG_DFL);
   signal(SIGTTIN, SIG_DFL);
@@ -59,9 +63,19 @@ static void become_rank(const mci_run* run, int rank, pid_t launcher, int input,
   _exit(127);
 }
 
-static int pipe_or_complain(int ends[2]) {
+static void say(mci_run* run, const char* format, ...) MCI_PRINTF(2, 3);
+static void say(mci_run* run, const char* format, ...) {
+  char text[1024];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  run->front->say(run, text);
+}
+
+static int pipe_or_complain(mci_run* run, int ends[2]) {
   if (pipe2(ends, O_CLOEXEC) == 0) return 0;
-  fprintf(stderr, "meshccl run: pipe: %s; fewer ranks, or raise ulimit -n\n", strerror(errno));
+  say(run, "pipe: %s; fewer ranks, or raise ulimit -n", strerror(errno));
   ends[0] = ends[1] = -1;
   return 1;
 }
@@ -72,45 +86,48 @@ static void close_all(const int* fds, int n) {
 }
 
 /* Waits until the child has become the program or has failed to. */
-static int check_start(const mci_run* run, int report) {
+static int check_start(mci_run* run, int report) {
   int cause = 0;
   ssize_t n;
   do {
     n = read(report, &cause, sizeof cause);
   } while (n < 0 && errno == EINTR);
   if (n != (ssize_t)sizeof cause) return 0;
-  fprintf(stderr, "meshccl run: cannot start %s: %s\n", run->program[0], strerror(cause));
+  say(run, "cannot start %s: %s", run->program[0], strerror(cause));
   return cause == ENOENT ? 127 : 126;
 }
 
-int mci_run_spawn(mci_run* run, int rank) {
-  enum { OUT, ERR = 2, REPORT = 4, INPUT = 6, ENDS = 8 };
-  int ends[ENDS] = {-1, -1, -1, -1, -1, -1, -1, -1};
-  bool pump = rank == 0 && isatty(STDIN_FILENO);
-  int status = pipe_or_complain(ends + REPORT);
-  if (!status && run->label) status = pipe_or_complain(ends + OUT) || pipe_or_complain(ends + ERR);
-  if (!status && pump) status = pipe_or_complain(ends + INPUT);
-  if (status) {
-    close_all(ends, ENDS);
-    return status;
-  }
-  if (pump) run->input_fd = ends[INPUT + 1];
+enum { OUT, ERR = 2, REPORT = 4, INPUT = 6, ENDS = 8 }; /* pairs of pipe ends */
+
+static int make_pipes(mci_run* run, bool feed, int ends[ENDS]) {
+  int status = pipe_or_complain(run, ends + REPORT);
+  if (!status && run->captures) status = pipe_or_complain(run, ends + OUT) || pipe_or_complain(run, ends + ERR);
+  if (!status && feed) status = pipe_or_complain(run, ends + INPUT);
+  if (status) close_all(ends, ENDS);
+  return status;
+}
+
+int mci_run_spawn(mci_run* run, int index) {
+  int ends[ENDS] = {-1, -1, -1, -1, -1, -1, -1, -1}, rank = run->first + index;
+  bool feed = rank == 0 && run->feeds_input;
+  int status = make_pipes(run, feed, ends);
+  if (status) return status;
   fflush(NULL);
   pid_t launcher = getpid(), pid = fork();
   if (pid < 0) {
-    fprintf(stderr, "meshccl run: fork of rank %d: %s\n", rank, strerror(errno));
+    say(run, "fork of rank %d: %s", rank, strerror(errno));
     close_all(ends, ENDS);
-    run->input_fd = -1;
     return 1;
   }
-  if (pid == 0) become_rank(run, rank, launcher, ends[INPUT], ends[OUT + 1], ends[ERR + 1], ends[REPORT + 1]);
+  if (pid == 0) become_rank(run, index, launcher, ends[INPUT], ends[OUT + 1], ends[ERR + 1], ends[REPORT + 1]);
   setpgid(pid, pid);
-  run->ranks[rank].pid = pid;
+  if (feed) run->input_fd = ends[INPUT + 1];
+  run->ranks[index].pid = pid;
   run->nrunning++;
   close_all((int[]){ends[OUT + 1], ends[ERR + 1], ends[REPORT + 1], ends[INPUT]}, 4);
   for (int i = 0; i < 2; i++)
-    run->ranks[rank].streams[i] =
-        (mci_run_stream){.fd = ends[i ? ERR : OUT], .out = i ? STDERR_FILENO : STDOUT_FILENO, .rank = rank};
+    run->ranks[index].streams[i] =
+        (mci_run_stream){.fd = ends[i ? ERR : OUT], .out = i ? STDERR_FILENO : STDOUT_FILENO, .rank = rank, .run = run};
   status = check_start(run, ends[REPORT]);
   close(ends[REPORT]);
   return status;

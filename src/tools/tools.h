@@ -11,6 +11,7 @@ typedef struct {
 
 int mci_tool_info(int argc, char** argv);
 int mci_tool_run(int argc, char** argv);
+int mci_tool_run_agent(int argc, char** argv); /* started by `run` only; not listed */
 int mci_tool_topo(int argc, char** argv);
 int mci_tool_plan(int argc, char** argv);
 int mci_tool_verify(int argc, char** argv);
