@@ -116,7 +116,7 @@ static void keep_said(mci_run_remote* r, const char* data, size_t n) {
     memmove(r->said, r->said + drop, r->nsaid - drop);
     r->nsaid -= drop;
   }
-  memcpy(r->said + r->nsaid, data, n);
+  if (n > 0) memcpy(r->said + r->nsaid, data, n);
   r->nsaid += n;
 }
 
