@@ -210,7 +210,8 @@ int mci_tool_run_agent(int argc, char** argv) {
   if (!status) status = start_ranks(&self, &run);
   char text[16];
   snprintf(text, sizeof text, "%d", status);
-  mci_run_channel_send(&self.channel, MCI_RUN_DONE, text, strlen(text) + 1);
+  bool lost = self.channel.in < 0 || self.channel.ended || self.channel.broken; /* then DONE would hide the loss */
+  if (!lost) mci_run_channel_send(&self.channel, MCI_RUN_DONE, text, strlen(text) + 1);
   if (run.signal_fd >= 0) close(run.signal_fd);
   if (run.listen_fd >= 0) close(run.listen_fd);
   mci_run_job_free(&self.job);
