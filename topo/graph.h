@@ -52,6 +52,13 @@ bool mci_topo_adjacent(const mci_topo* topo, uint32_t a, uint32_t b);
 /* Hops of the route from a to b: dimension order (last dimension first), the short way round a ring, around holes by
  * breadth-first search. UINT32_MAX when there is none. */
 uint32_t mci_topo_hops(const mci_topo* topo, uint32_t a, uint32_t b);
+/* A link in one direction, as a route crosses it. */
+typedef struct {
+  uint64_t id; /* the same for every route that crosses it */
+  mci_link link;
+} mci_hop;
+/* The links of that route in order; returns how many there are, fills at most cap of them. */
+uint32_t mci_topo_route(const mci_topo* topo, uint32_t a, uint32_t b, mci_hop* out, uint32_t cap);
 bool mci_topo_connected(const mci_topo* topo); /* every pair has a route */
 /* Hops of the longest route from one rank, and from any. With holes and too many ranks to search from each, the diameter
  * comes from a few sweeps and may be too small, never too large. */

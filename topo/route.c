@@ -89,6 +89,11 @@ static uint32_t apart(const mci_topo* topo, uint32_t dim, uint32_t x, uint32_t y
   return mci_topo_wraps(topo, dim) ? MCI_MIN(gap, topo->side[dim] - gap) : gap;
 }
 
+/* Whether the short way from x, `gap` hops long, leads upwards. */
+static bool upwards(const mci_topo* topo, uint32_t dim, uint32_t x, uint32_t gap, uint32_t goal) {
+  return x + gap == goal || (mci_topo_wraps(topo, dim) && (x + gap) % topo->side[dim] == goal);
+}
+
 /* Whether the dimension-ordered route works throughout. */
 static bool straight_route(const mci_topo* topo, uint32_t from, uint32_t to) {
   uint32_t goal[MCI_MAX_DIMS], at[MCI_MAX_DIMS];
@@ -97,7 +102,7 @@ static bool straight_route(const mci_topo* topo, uint32_t from, uint32_t to) {
   int64_t node = from;
   for (uint32_t d = topo->ndims; d-- > 0;) {
     uint32_t hops = apart(topo, d, at[d], goal[d]);
-    bool up = (at[d] + hops) % topo->side[d] == goal[d];
+    bool up = upwards(topo, d, at[d], hops, goal[d]);
     for (uint32_t i = 0; i < hops; i++) {
       node = mci_grid_next(topo, (uint32_t)node, d, up);
       if (node < 0) return false;
@@ -122,6 +127,64 @@ uint32_t mci_topo_hops(const mci_topo* topo, uint32_t a, uint32_t b) {
   if (walk->source != to) search(topo, from);
   uint32_t hops = walk->dist[walk->source == to ? from : to];
   pthread_mutex_unlock(&walk->lock);
+  return hops;
+}
+
+/* ---- the links of a route ---- */
+
+/* Crosses the link of `node` along dim: writes it down as hop number `hop`. */
+static int64_t cross(const mci_topo* topo, uint32_t node, uint32_t dim, bool up, mci_hop* out, uint32_t cap,
+                     uint32_t hop) {
+  int64_t next = mci_grid_step(topo, node, dim, up);
+  if (hop < cap) {
+    out[hop].id = 2 * mci_grid_link(node, dim) + up;
+    out[hop].link = mci_topo_class(topo, mci_levels_class(topo, node, (uint32_t)next));
+  }
+  return next;
+}
+
+static uint32_t straight_hops(const mci_topo* topo, uint32_t from, uint32_t to, mci_hop* out, uint32_t cap) {
+  uint32_t goal[MCI_MAX_DIMS], at[MCI_MAX_DIMS], hops = 0;
+  mci_grid_split(topo, from, at);
+  mci_grid_split(topo, to, goal);
+  int64_t node = from;
+  for (uint32_t d = topo->ndims; d-- > 0;) {
+    uint32_t gap = apart(topo, d, at[d], goal[d]);
+    bool up = upwards(topo, d, at[d], gap, goal[d]);
+    for (uint32_t i = 0; i < gap; i++) node = cross(topo, (uint32_t)node, d, up, out, cap, hops++);
+  }
+  return hops;
+}
+
+/* Always to the first neighbour that is one hop nearer. Under the lock. */
+static uint32_t searched_hops(const mci_topo* topo, uint32_t from, uint32_t to, mci_hop* out, uint32_t cap) {
+  search(topo, to);
+  const uint32_t* dist = topo->walk->dist;
+  if (dist[from] == UINT32_MAX) return UINT32_MAX;
+  uint32_t hops = 0;
+  for (uint32_t node = from, i = 0; node != to; i = 0) {
+    int64_t next;
+    do {
+      next = mci_grid_next(topo, node, i / 2, i % 2);
+      i++;
+    } while (next < 0 || dist[next] + 1 != dist[node]);
+    cross(topo, node, (i - 1) / 2, (i - 1) % 2, out, cap, hops++);
+    node = (uint32_t)next;
+  }
+  return hops;
+}
+
+uint32_t mci_topo_route(const mci_topo* topo, uint32_t a, uint32_t b, mci_hop* out, uint32_t cap) {
+  if (a == b) return 0;
+  if (topo->full) {
+    if (cap) out[0] = (mci_hop){(uint64_t)a * topo->nranks + b, mci_topo_class(topo, mci_topo_pair_class(topo, a, b))};
+    return 1;
+  }
+  uint32_t from = mci_grid_node(topo, a), to = mci_grid_node(topo, b);
+  if (!topo->walk || straight_route(topo, from, to)) return straight_hops(topo, from, to, out, cap);
+  pthread_mutex_lock(&topo->walk->lock);
+  uint32_t hops = searched_hops(topo, from, to, out, cap);
+  pthread_mutex_unlock(&topo->walk->lock);
   return hops;
 }
 

@@ -57,12 +57,16 @@ void mci_build_layout(mci_build* b, uint32_t nblocks, uint32_t nparts, const uin
     return;
   }
   layout->weights = mci_alloc(nparts * sizeof *layout->weights);
-  if (!layout->weights) {
+  layout->below = mci_alloc((nparts + (size_t)1) * sizeof *layout->below);
+  if (!layout->weights || !layout->below) {
     b->result = mci_oom(nparts * sizeof *layout->weights);
     return;
   }
   uint64_t sum = 0;
-  for (uint32_t i = 0; i < nparts; i++) sum += layout->weights[i] = weights ? weights[i] : 1;
+  for (uint32_t i = 0; i < nparts; i++) {
+    sum += layout->weights[i] = weights ? weights[i] : 1;
+    layout->below[i + 1] = (uint32_t)sum;
+  }
   if (sum == 0 || sum > UINT32_MAX) misuse(b, "the weights of a layout must add up to 1 .. 2^32-1");
   layout->nblocks = nblocks;
   layout->nparts = nparts;
@@ -237,12 +241,13 @@ void mci_program_destroy(mci_program* program) {
   }
   mci_free(program->channels);
   mci_free(program->layout.weights);
+  mci_free(program->layout.below);
   mci_free(program->layout.order);
   mci_free(program);
 }
 
 size_t mci_program_bytes(const mci_program* program) {
-  size_t bytes = sizeof *program + program->layout.nparts * sizeof(uint32_t);
+  size_t bytes = sizeof *program + (2 * program->layout.nparts + (size_t)1) * sizeof(uint32_t);
   if (program->layout.order) bytes += program->layout.nblocks * sizeof(uint32_t);
   for (uint32_t i = 0; i < program->nchannels; i++) {
     const mci_channel* ch = &program->channels[i];

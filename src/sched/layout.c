@@ -4,12 +4,15 @@
 
 /* floor(total * numerator / denominator) without overflow. */
 static uint64_t share(uint64_t total, uint64_t numerator, uint64_t denominator) {
+  uint64_t product; /* mostly fits, and then the division is several times faster */
+  if (MCI_LIKELY(!__builtin_mul_overflow(total, numerator, &product))) return product / denominator;
   return (uint64_t)((unsigned __int128)total * numerator / denominator);
 }
 
 /* Element at which part `part` begins, of `total` elements. */
 static uint64_t part_border(const mci_layout* layout, uint64_t total, uint32_t part) {
   if (layout->nparts == 1) return part ? total : 0;
+  if (layout->below) return share(total, layout->below[part], layout->below[layout->nparts]);
   uint64_t below = 0, sum = 0;
   for (uint32_t i = 0; i < layout->nparts; i++) {
     if (i < part) below += layout->weights[i];

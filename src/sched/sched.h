@@ -126,6 +126,7 @@ typedef struct {
   uint32_t nblocks;
   uint32_t nparts;
   uint32_t* weights;  /* nparts values, owned; sum fits 32 bits */
+  uint32_t* below;    /* nparts + 1 values, owned: the weights before each part, and all of them; NULL: to be summed up */
   uint32_t* order;    /* nblocks values or NULL, owned */
 } mci_layout;
 

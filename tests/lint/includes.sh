@@ -26,6 +26,8 @@ rule src/transport '(base|transport)/|meshccl/(transport|result)\.h$' src/transp
 rule src/device '(base|device)/|kernels/kernels\.h$|meshccl/(device|result)\.h$' src/device
 rule topo '(base|sched|topo)/|meshccl/result\.h$' topo
 rule "topo outside plan" '(base|sched)/|topo/[^/]*$|meshccl/result\.h$' $(find topo -maxdepth 1 -name '*.[ch]')
+rule topo/sim '(base|sched)/|topo/(sim/)?[^/]*$|meshccl/result\.h$' topo/sim
+rule topo/plan '(base|sched)/|topo/(plan/)?[^/]*$|meshccl/result\.h$' topo/plan
 rule src/boot '(base|boot)/|topo/[^/]*$|meshccl/result\.h$' src/boot
 rule src/exec '(base|sched|exec)/|(transport/registry|device/device)\.h$|meshccl/(transport|device|result)\.h$' src/exec
 rule src/api '(base|sched|kernels|device|transport|topo|boot|exec|api|meshccl)/' src/api
