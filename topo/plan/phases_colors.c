@@ -3,15 +3,13 @@
  * A colour that takes axis d after axes of sides a, b, .. sends pieces of 1/(a b .. n) of its share over a link of d,
  * and as many of them as the axis needs: (n - 1) / 2 per direction and phase on a ring, n - 1 on a line; an all-reduce
  * on a line needs n for both phases together, because scattering fills one end of a link's positions and gathering the
- * other. The weights w solve  sum_c load(d, c) w_c = 1 for every d,  here by Cramer's rule in integers. On two axes
- * this is the closed form  w = ((p-1)/(2(r-1)) - 1)/(c-1)  of the two-colour torus and mesh. */
+ * other. The weights w solve  sum_c load(d, c) w_c = 1 for every d  (balance.c). On two axes this is the closed form  w
+ * = ((p-1)/(2(r-1)) - 1)/(c-1)  of the two-colour torus and mesh. */
 #include "base/base.h"
+#include "topo/plan/balance.h"
 #include "topo/plan/phases.h"
 
 #define WEIGHT_SUM 65536 /* of all colours */
-#define ENTRY_BITS 24    /* loads are cut to this, so that determinants of four rows fit */
-
-typedef int64_t matrix[MCI_MAX_DIMS][MCI_MAX_DIMS];
 
 /* Twice the pieces over a link of the axis, all phases of the collective. */
 static int64_t pieces(const mci_phases* phases, const mci_axis* axis) {
@@ -20,34 +18,15 @@ static int64_t pieces(const mci_phases* phases, const mci_axis* axis) {
   return 2 * (int64_t)(twice ? axis->n : axis->n - 1);
 }
 
-static void set_loads(const mci_phases* phases, matrix load) {
-  int64_t largest = 0;
+static void set_loads(const mci_phases* phases, mci_loads load) {
   for (uint32_t c = 0; c < phases->naxes; c++) {
     int64_t size = mci_phases_positions(phases);
     for (uint32_t l = 0; l < phases->naxes; l++) {
       uint32_t d = phases->order[c][l];
       size /= phases->axes[d].n;
       load[d][c] = pieces(phases, &phases->axes[d]) * size;
-      largest = MCI_MAX(largest, load[d][c]);
     }
   }
-  unsigned shift = 0;
-  while (largest >> shift >= INT64_C(1) << ENTRY_BITS) shift++;
-  for (uint32_t d = 0; d < phases->naxes; d++)
-    for (uint32_t c = 0; c < phases->naxes; c++) load[d][c] >>= shift;
-}
-
-/* Determinant of the rows from `row` on, over the columns not yet used. */
-static __int128 determinant(matrix m, uint32_t n, uint32_t row, unsigned used) {
-  if (row == n) return 1;
-  __int128 sum = 0;
-  int sign = 1;
-  for (uint32_t c = 0; c < n; c++) {
-    if (used >> c & 1) continue;
-    sum += sign * m[row][c] * determinant(m, n, row + 1, used | 1u << c);
-    sign = -sign;
-  }
-  return sum;
 }
 
 /* First the colour's own axis. Then the others: in cyclic order, which balances best; a reduce-scatter over three and
@@ -63,33 +42,17 @@ static void set_orders(mci_phases* phases) {
   }
 }
 
-static void keep_positive(mci_phases* phases, const __int128* share, __int128 total) {
-  phases->ncolors = 0;
-  for (uint32_t c = 0; c < phases->naxes; c++) {
-    uint32_t weight = (uint32_t)(share[c] * WEIGHT_SUM / total);
-    if (weight == 0) continue;
-    uint32_t k = phases->ncolors++;
-    phases->weight[k] = weight;
-    for (uint32_t l = 0; l < phases->naxes; l++) phases->order[k][l] = phases->order[c][l];
-  }
-}
-
 void mci_phases_colors(mci_phases* phases) {
-  matrix load, replaced;
-  uint32_t n = phases->naxes;
-  __int128 share[MCI_MAX_DIMS], total = 0, balance = 0;
+  mci_loads load;
+  uint32_t share[MCI_MAX_DIMS];
   set_orders(phases);
   set_loads(phases, load);
-  for (uint32_t c = 0; c < n; c++) {
-    for (uint32_t d = 0; d < n; d++)
-      for (uint32_t k = 0; k < n; k++) replaced[d][k] = k == c ? 1 : load[d][k];
-    balance += share[c] = determinant(replaced, n, 0, 0);
+  mci_balance(load, phases->naxes, WEIGHT_SUM, share);
+  phases->ncolors = 0;
+  for (uint32_t c = 0; c < phases->naxes; c++) {
+    if (share[c] == 0) continue;
+    uint32_t k = phases->ncolors++;
+    phases->weight[k] = share[c];
+    for (uint32_t l = 0; l < phases->naxes; l++) phases->order[k][l] = phases->order[c][l];
   }
-  for (uint32_t c = 0; c < n; c++) {
-    if (balance < 0) share[c] = -share[c];
-    if (share[c] < 0) share[c] = 0;
-    total += share[c];
-  }
-  for (uint32_t c = 0; c < n && total == 0; c++) share[c] = 1;
-  keep_positive(phases, share, total == 0 ? n : total);
 }

@@ -1,0 +1,247 @@
+/* The programs of combs; see comb.h. All messages of a channel are listed with their times and sorted. What a message
+ * does follows from where this rank stands on its tree; what it must wait for on other channels is looked up. */
+#include <stdlib.h>
+
+#include "base/base.h"
+#include "topo/plan/comb.h"
+
+typedef enum {
+  SUM_PASS, /* out?, > <- x + <   a partial sum on its way; x: what this rank has of it */
+  SUM_KEEP, /* out <- x + <       the end of a line, at the spine */
+  SWAP,     /* out, > <- x + <    the middle of an even spine gives its sum to the other middle */
+  TOTAL,    /* out, > <- x + <    the last addition */
+  PASS,     /* out, > <- <        a total on its way */
+  SEND      /* > <- out           a total that begins to travel along another axis, or the other way */
+} role;
+
+typedef struct {
+  int64_t ps;
+  uint32_t part;
+  uint8_t role;
+  bool arrives, departs, own_input; /* own_input: x is the rank's input, else what stands in its output */
+  uint8_t class, level;
+  uint32_t tree;
+} event;
+
+typedef struct {
+  const mci_combs* combs;
+  mci_build* b;
+  event* events[2 * MCI_MAX_DIMS];
+  uint32_t nevents[2 * MCI_MAX_DIMS], cap[2 * MCI_MAX_DIMS];
+  uint32_t* index[2 * MCI_MAX_DIMS]; /* per part: the place of its event that is not SEND */
+  meshcclResult_t result;
+} builder;
+
+/* Where this rank stands on a tree's level, seen in one direction of travel. */
+typedef struct {
+  const mci_comb_class* class;
+  uint32_t tree, level;
+  unsigned dir;
+  uint32_t n, x;   /* axis, and position on it */
+  uint32_t y;      /* position in the order of travel */
+  uint32_t middle; /* the spine's middle, or its first middle, in the order of travel; on a line the spine */
+  bool last, even; /* even: a spine with two middles */
+} spot;
+
+static spot spot_of(const mci_combs* combs, const mci_comb_class* class, uint32_t tree, uint32_t level, unsigned dir) {
+  const mci_axis* axis = &combs->axes[class->order[level]];
+  spot s = {.class = class, .tree = tree, .level = level, .dir = dir, .n = axis->n, .x = axis->at};
+  s.last = level + 1 == combs->naxes;
+  s.even = s.last && s.n % 2 == 0;
+  uint32_t middle = s.last ? (s.n - 1) / 2 : mci_comb_spine(combs, class, tree, level);
+  bool ahead = dir == MCI_AHEAD;
+  s.y = ahead ? s.x : s.n - 1 - s.x;
+  s.middle = ahead || s.last ? middle : s.n - 1 - middle;
+  return s;
+}
+
+static uint16_t channel_of(const mci_comb_class* class, uint32_t level, unsigned dir) {
+  return (uint16_t)(class->order[level] * 2 + dir);
+}
+
+/* ---- listing ---- */
+
+static void list(builder* w, const spot* s, event* e, int64_t ps) {
+  const mci_combs* combs = w->combs;
+  uint16_t channel = channel_of(s->class, s->level, s->dir);
+  e->class = (uint8_t)(s->class - combs->classes);
+  e->level = (uint8_t)s->level;
+  e->tree = s->tree;
+  for (uint32_t k = 0; k < s->class->chunks && w->result == meshcclSuccess; k++) {
+    uint32_t n = w->nevents[channel];
+    w->result = mci_grow(&w->events[channel], sizeof(event), &w->cap[channel], (size_t)n + 1);
+    if (w->result != meshcclSuccess) return;
+    e->ps = ps + (int64_t)(k * s->class->period_ps);
+    e->part = s->class->part + s->tree * s->class->chunks + k;
+    w->events[channel][n] = *e;
+    w->nevents[channel]++;
+  }
+}
+
+/* Whether the sum that this rank holds before the role's addition is still its own input. */
+static bool holds_input(const spot* s, role what) {
+  if (s->level > 0) return false;
+  if (what == SUM_PASS || what == SWAP) return true;
+  if (s->even) return s->middle == 0;      /* TOTAL: nothing came to the swap */
+  return s->dir == MCI_AHEAD || s->x == 0; /* KEEP, or TOTAL behind: the way ahead adds first */
+}
+
+static role role_of(const spot* s) {
+  if (s->y < s->middle) return SUM_PASS;
+  if (s->even && s->y == s->middle) return SWAP;
+  if (s->even && s->y == s->middle + 1) return TOTAL;
+  if (s->y > s->middle) return PASS;
+  return s->last && s->dir == MCI_BEHIND ? TOTAL : SUM_KEEP;
+}
+
+static void list_spot(builder* w, const spot* s) {
+  const mci_combs* combs = w->combs;
+  int64_t leaves = 0, comes = 0;
+  bool departs = mci_comb_leaves(combs, s->class, s->tree, s->level, s->x, s->dir, &leaves);
+  uint32_t behind = s->dir == MCI_AHEAD ? s->x - 1 : s->x + 1;
+  bool arrives = s->y > 0 && mci_comb_leaves(combs, s->class, s->tree, s->level, behind, s->dir, &comes);
+  role what = role_of(s);
+  bool turns = what == SUM_KEEP; /* what departs here is a total, later */
+  event e = {
+      .role = (uint8_t)what, .arrives = arrives, .departs = departs && !turns, .own_input = holds_input(s, what)};
+  if (arrives || e.departs) list(w, s, &e, e.departs ? leaves : comes + (int64_t)combs->hop_ps);
+  event send = {.role = SEND, .departs = true};
+  if (turns && departs) list(w, s, &send, leaves);
+}
+
+static int compare(const void* a, const void* b) {
+  const event *x = a, *y = b;
+  if (x->ps != y->ps) return x->ps < y->ps ? -1 : 1;
+  if (x->part != y->part) return x->part < y->part ? -1 : 1;
+  return (x->role == SEND) - (y->role == SEND);
+}
+
+static meshcclResult_t list_all(builder* w) {
+  const mci_combs* combs = w->combs;
+  for (uint32_t c = 0; c < combs->naxes; c++) {
+    const mci_comb_class* class = &combs->classes[c];
+    for (uint32_t tree = 0; tree < class->trees; tree++)
+      for (uint32_t level = 0; level < combs->naxes && mci_comb_reaches(combs, class, tree, level); level++)
+        for (unsigned dir = MCI_AHEAD; dir <= MCI_BEHIND; dir++) {
+          spot s = spot_of(combs, class, tree, level, dir);
+          list_spot(w, &s);
+        }
+  }
+  MCI_TRY(w->result);
+  for (uint32_t channel = 0; channel < 2 * combs->naxes; channel++) {
+    w->index[channel] = mci_alloc(combs->nparts * sizeof(uint32_t));
+    if (!w->index[channel]) return mci_oom(combs->nparts * sizeof(uint32_t));
+    qsort(w->events[channel], w->nevents[channel], sizeof(event), compare);
+    for (uint32_t i = 0; i < w->nevents[channel]; i++)
+      if (w->events[channel][i].role != SEND) w->index[channel][w->events[channel][i].part] = i;
+  }
+  return meshcclSuccess;
+}
+
+/* ---- conditions ---- */
+
+static void after(builder* w, const event* e, uint32_t level, unsigned dir) {
+  uint16_t channel = channel_of(&w->combs->classes[e->class], level, dir);
+  mci_build_after(w->b, channel, mci_const((int32_t)w->index[channel][e->part] + 1));
+}
+
+/* The sum along the level before is complete. */
+static void after_lines(builder* w, const event* e) {
+  if (e->level == 0) return;
+  spot s = spot_of(w->combs, &w->combs->classes[e->class], e->tree, e->level - 1, MCI_BEHIND);
+  after(w, e, e->level - 1, s.x + 1 < s.n ? MCI_BEHIND : MCI_AHEAD);
+}
+
+/* The total has come to this rank, along the first level from `level` on where it does not stand on the spine. */
+static void after_total(builder* w, const event* e, uint32_t level) {
+  const mci_comb_class* class = &w->combs->classes[e->class];
+  for (; level < w->combs->naxes; level++) {
+    for (unsigned dir = MCI_AHEAD; dir <= MCI_BEHIND; dir++) {
+      spot s = spot_of(w->combs, class, e->tree, level, dir);
+      role what = role_of(&s);
+      if (what != TOTAL && what != PASS) continue;
+      after(w, e, level, dir);
+      return;
+    }
+  }
+}
+
+static void conditions(builder* w, const event* e, unsigned dir) {
+  spot s = spot_of(w->combs, &w->combs->classes[e->class], e->tree, e->level, dir);
+  switch ((role)e->role) {
+    case SUM_PASS:
+    case SWAP:
+      after_lines(w, e);
+      break;
+    case SUM_KEEP:
+      if (dir == MCI_BEHIND && s.x > 0) {
+        after(w, e, e->level, MCI_AHEAD);
+      } else {
+        after_lines(w, e);
+      }
+      break;
+    case TOTAL: /* the other direction has brought its sum, or swapped it */
+      after(w, e, e->level, !dir);
+      break;
+    case SEND:
+      after_total(w, e, s.last ? e->level : e->level + 1);
+      break;
+    default:
+      break;
+  }
+}
+
+/* ---- steps ---- */
+
+static void write_step(builder* w, const event* e, unsigned dir) {
+  const mci_combs* combs = w->combs;
+  const mci_axis* axis = &combs->axes[combs->classes[e->class].order[e->level]];
+  mci_shape part = mci_span(mci_const(0), 1, mci_const((int32_t)e->part));
+  bool adds = e->arrives && e->role != PASS;
+  mci_build_step(w->b, (adds && combs->wide ? MCI_WIDE : 0) | (e->role == TOTAL ? MCI_FINISH : 0));
+  conditions(w, e, dir);
+  if (e->arrives) mci_build_dst(w->b, MCI_OUT, e->role == SUM_PASS ? MCI_SPILL : 0, part);
+  if (e->departs) mci_build_dst_lane(w->b, e->role == SWAP ? MCI_COPY : 0, mci_const((int32_t)axis->peer[dir]));
+  if (e->role != PASS) mci_build_src(w->b, e->own_input ? MCI_IN : MCI_OUT, part);
+  if (e->arrives) mci_build_src_lane(w->b, mci_const((int32_t)axis->peer[!dir]));
+}
+
+static void write_layout(builder* w) {
+  const mci_combs* combs = w->combs;
+  uint32_t* weights = mci_alloc(combs->nparts * sizeof *weights);
+  if (!weights) {
+    w->result = mci_oom(combs->nparts * sizeof *weights);
+    return;
+  }
+  for (uint32_t c = 0; c < combs->naxes; c++) {
+    const mci_comb_class* class = &combs->classes[c];
+    for (uint32_t i = 0; i < class->trees * class->chunks; i++) weights[class->part + i] = class->weight;
+  }
+  mci_build_layout(w->b, 1, combs->nparts, weights);
+  mci_free(weights);
+}
+
+meshcclResult_t mci_combs_build(const mci_combs* combs, uint32_t nranks, uint32_t rank, mci_program** out) {
+  builder w = {.combs = combs};
+  meshcclResult_t result = list_all(&w);
+  if (result != meshcclSuccess) goto done;
+  w.b = mci_build_begin(MCI_ALL_REDUCE, "comb", nranks, rank, 0);
+  write_layout(&w);
+  for (uint16_t channel = 0; channel < 2 * combs->naxes; channel++) {
+    if (w.nevents[channel] == 0) continue;
+    mci_build_channel(w.b, channel);
+    for (uint32_t i = 0; i < w.nevents[channel]; i++) write_step(&w, &w.events[channel][i], channel % 2);
+  }
+  if (w.result == meshcclSuccess) {
+    result = mci_build_finish(w.b, out);
+  } else {
+    result = w.result;
+    mci_build_drop(w.b);
+  }
+done:
+  for (uint32_t channel = 0; channel < 2 * combs->naxes; channel++) {
+    mci_free(w.events[channel]);
+    mci_free(w.index[channel]);
+  }
+  return result;
+}
