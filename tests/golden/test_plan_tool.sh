@@ -48,7 +48,10 @@ times=$(grep -Eo '"predicted_us": [0-9.]+' <<<"$text" | grep -Eo '[0-9.]+$')
 
 # A rank of 1,062,000 in 100 MB of address space; sanitizers need more than that for themselves.
 if ! grep -q __asan_init "$tool" && ! grep -q __tsan_init "$tool"; then
-  lines=$(ulimit -v 102400 && "$tool" plan mesh:1000x1062 all_reduce 1G --rank 531000 | wc -l)
-  [ "$lines" -gt 20 ] && [ "$lines" -lt 200 ] || fail "rank 531000 of mesh:1000x1062: $lines lines"
+  lines=$(ulimit -v 102400 && "$tool" plan mesh:1000x1062 all_reduce 1G --rank 531000 --algo grid | wc -l)
+  [ "$lines" -gt 20 ] && [ "$lines" -lt 200 ] || fail "rank 531000 of mesh:1000x1062, grid: $lines lines"
+  # Combs list the messages of this rank's own links.
+  lines=$(ulimit -v 102400 && "$tool" plan mesh:1000x1062 all_reduce 1G --rank 531000 --algo comb | wc -l)
+  [ "$lines" -gt 4000 ] && [ "$lines" -lt 100000 ] || fail "rank 531000 of mesh:1000x1062, comb: $lines lines"
 fi
 exit $failed
