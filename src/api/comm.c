@@ -223,6 +223,7 @@ static void flush(meshcclComm_t comm) {
   mci_wait_begin(&waiter);
   pthread_mutex_lock(&comm->lock);
   comm->flushing = true;
+  atomic_store(&comm->flushing_shown, true);
   while (!mci_engine_idle(comm->engine) || atomic_load(&comm->async_pending) > 0) {
     int moved = mci_comm_progress(comm);
     if (moved == 0 && comm->async_error != meshcclSuccess && atomic_load(&comm->async_pending) == 0) break;
@@ -233,6 +234,7 @@ static void flush(meshcclComm_t comm) {
     }
   }
   comm->flushing = false;
+  atomic_store(&comm->flushing_shown, false);
   pthread_mutex_unlock(&comm->lock);
 }
 

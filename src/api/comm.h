@@ -78,6 +78,14 @@ struct meshcclComm {
   _Atomic(meshcclResult_t) async_error; /* any thread reads it; async_text is whole and final when it is set */
   char async_text[1024];
   _Atomic uint64_t caller_ns, wait_ns;
+  _Atomic uint64_t left_ns;     /* when the last operation's call returned, or the communicator was ready */
+  atomic_bool flushing_shown;   /* flushing, for the control thread */
+  uint64_t watched_events, watched_ns; /* the control thread's, under the tree's lock: last seen, since when */
+  uint64_t accused_ns;          /* the verdict on a stall is under way to the root since then; 0: none */
+  uint64_t stall_looked_ns;
+  int accused_rank;
+  meshcclResult_t accused_result;
+  char accused_text[512];
   pthread_t starter; /* non-blocking init */
   bool has_starter;
   struct mci_start* start;
@@ -93,6 +101,10 @@ int mci_comm_progress(meshcclComm_t comm);
 /* Fails what has not moved for too long; comm is locked. */
 void mci_comm_watch(meshcclComm_t comm, uint64_t now_ns);
 void mci_comm_set_error(meshcclComm_t comm, meshcclResult_t result, const char* text);
+
+/* stall.c */
+bool mci_comm_stalled(void* self, uint64_t now_ns, uint64_t still_ns); /* the engine's host callback */
+void mci_comm_status(void* self, mci_rank_status* out);                /* the tree's; any thread, no lock */
 
 /* init.c */
 typedef struct mci_start {

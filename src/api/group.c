@@ -91,7 +91,11 @@ static void drop_calls(void) {
 }
 
 static void leave_all(uint32_t n) {
-  for (uint32_t i = 0; i < n; i++) mci_comm_leave(group.entries[i].comm);
+  uint64_t now = n > 0 ? mci_now_ns() : 0;
+  for (uint32_t i = 0; i < n; i++) {
+    atomic_store_explicit(&group.entries[i].comm->left_ns, now, memory_order_relaxed);
+    mci_comm_leave(group.entries[i].comm);
+  }
 }
 
 /* An abort by another thread waits until the group has let go of the communicator. */

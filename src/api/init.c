@@ -147,7 +147,8 @@ static meshcclResult_t make_engine(meshcclComm_t comm) {
                                          .introduce = introduce,
                                          .report = report,
                                          .mac = keyed_hash,
-                                         .trusted = mci_id_trusted(&comm->id)}};
+                                         .trusted = mci_id_trusted(&comm->id),
+                                         .stalled = mci_comm_stalled}};
   MCI_TRY(mci_transport_load());
   MCI_TRY(mci_transport_list(options.transports, &options.ntransports, MCI_COUNT(options.transports)));
   return mci_engine_create(&options, &comm->engine);
@@ -190,7 +191,11 @@ static void finish_start(meshcclComm_t comm) {
   start_free(comm->start);
   comm->start = NULL;
   if (result != meshcclSuccess) mci_comm_set_error(comm, result, mci_error_last());
-  if (result == meshcclSuccess) mci_runtime_add_comm(comm);
+  if (result == meshcclSuccess) {
+    atomic_store(&comm->left_ns, mci_now_ns());
+    mci_boot_set_status(comm->boot, mci_comm_status, comm);
+    mci_runtime_add_comm(comm);
+  }
   atomic_store(&comm->state, result == meshcclSuccess ? MCI_COMM_READY : MCI_COMM_BROKEN);
 }
 
@@ -276,6 +281,7 @@ meshcclResult_t mci_comm_start(mci_start* given, bool blocking, meshcclComm_t* o
 
 void mci_comm_free(meshcclComm_t comm) {
   mci_runtime_remove_comm(comm);
+  if (comm->boot) mci_boot_set_status(comm->boot, NULL, NULL);
   mci_engine_destroy(comm->engine);
   mci_plans_free(comm);
   mci_boot_leave(comm->boot);

@@ -91,6 +91,12 @@ void mci_boot_report(mci_boot* boot, int rank, meshcclResult_t result, const cha
 /* Success, or the sticky failure; its text is copied to `text`. */
 meshcclResult_t mci_boot_status(mci_boot* boot, char* text, size_t size);
 /* ---- who does what (status.c) ---- */
+#define MCI_STATUS_PEERS 8
+typedef struct {
+  int32_t rank;
+  uint32_t unused;
+  uint64_t sent_bytes, received_bytes;
+} mci_peer_bytes;
 typedef struct {
   int32_t rank;
   int32_t waits_for;       /* a rank whose message it lacks, -1: none */
@@ -101,9 +107,44 @@ typedef struct {
   uint32_t step, nsteps;   /* of the channel that is farthest behind */
   uint64_t still_ns;       /* since anything last moved */
   uint64_t sent_bytes, received_bytes;
+  uint32_t operation;       /* number of the last collective started */
+  uint32_t waits_operation; /* of the one that waits; 0: point to point, or everything to be taken */
+  uint32_t queued;          /* operations issued and not started */
+  uint32_t calling;         /* a thread is inside a call of the communicator */
+  int32_t pid;
+  uint32_t npeers;
+  char over[16];            /* the transport to waits_for */
+  char host[32];
+  mci_peer_bytes peers[MCI_STATUS_PEERS]; /* the busiest */
 } mci_rank_status;
-/* The owner's answer, called by the control thread without any lock of the tree: it must not block. */
+/* The owner's answer, called by the control thread under the tree's lock: it must neither block nor call the tree. NULL:
+ * this rank answers no more; when this returns, no call of the old one is under way. */
 void mci_boot_set_status(mci_boot* boot, void (*status)(void* self, mci_rank_status* out), void* self);
+
+typedef enum {
+  MCI_BLAME_UNKNOWN,  /* no answer yet */
+  MCI_BLAME_SILENT,   /* `rank` gives no answer, for seconds */
+  MCI_BLAME_WAITS,    /* `rank` waits itself; what for is not known beyond its status */
+  MCI_BLAME_STARTING, /* `rank` has not come to its first call */
+  MCI_BLAME_GONE,     /* `rank` has left the communicator */
+  MCI_BLAME_END       /* `rank` waits for nobody */
+} mci_blame_kind;
+typedef struct {
+  mci_blame_kind kind;
+  int32_t rank;           /* the end of the chain of waits, as far as known */
+  int32_t waiter;         /* who waits for it directly, */
+  uint32_t operation;     /* in which collective (0: point to point) */
+  uint32_t depth;         /* ranks between this one and `rank` */
+  uint32_t confirmed;     /* answers in a row that said so */
+  uint64_t still_ns;      /* no rank of the chain has moved for so long */
+  mci_rank_status status; /* of `rank`: WAITS and END */
+} mci_blame;
+/* What is known about whom all wait for, seen from this rank that waits for `rank` in collective `operation`. Asks
+ * along the chain, at most once per second, and never blocks: call again while the operation stalls. */
+void mci_boot_ask(mci_boot* boot, int rank, uint32_t operation, mci_blame* out);
+/* As mci_boot_report, but by way of the root, so that of several ranks that find the same thing one text goes to all.
+ * Takes effect when the flood comes back. */
+void mci_boot_accuse(mci_boot* boot, int rank, meshcclResult_t result, const char* text);
 
 /* Counts arrivals (messages and failures): the engine looks at one atomic before it calls anything here. */
 const _Atomic uint32_t* mci_boot_attention(mci_boot* boot);

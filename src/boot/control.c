@@ -105,6 +105,7 @@ mci_control_link* mci_control_towards(mci_boot* boot, int to) {
 
 void mci_control_route(mci_boot* boot, const mci_header* header, const void* data) {
   mci_control_link* link = mci_control_towards(boot, header->to);
+  if (!link && header->type == FRAME_ASK) mci_status_unreachable(boot, header, data);
   if (link && mci_control_link_send(link, header, data) != meshcclSuccess)
     mci_control_failf(boot, boot->rank, meshcclSystemError, "rank %d ran out of memory and lost a message to rank %d",
                       boot->rank, header->to);
@@ -204,6 +205,16 @@ static bool size_is_right(const mci_header* header) {
       return header->bytes == sizeof(mci_up);
     case FRAME_MISSING:
       return header->bytes == sizeof(mci_missing);
+    case FRAME_ASK:
+      return header->bytes == sizeof(mci_ask);
+    case FRAME_TELL:
+      return header->bytes == sizeof(mci_tell);
+    case FRAME_ACCUSE:
+      return header->bytes == sizeof(mci_verdict);
+    case FRAME_QUERY:
+      return header->bytes == sizeof(int32_t);
+    case FRAME_STATUS:
+      return header->bytes == sizeof(mci_rank_status);
     case FRAME_HERE:
     case FRAME_MOVED:
       return header->bytes == sizeof(mci_here);
@@ -240,6 +251,12 @@ static void take_from_link(mci_control_link* link, mci_packet* packet) {
     case FRAME_LEAVE:
       mci_leave_packet(link, packet);
       break;
+    case FRAME_QUERY: {
+      int32_t asker;
+      memcpy(&asker, packet->data, sizeof asker);
+      mci_status_query(link->boot, link, asker, packet->header.kind);
+      break;
+    }
     default:
       break;
   }
@@ -268,6 +285,12 @@ bool mci_control_take(mci_boot* boot, const mci_packet* packet) {
       return true;
     case FRAME_DOWN:
       mci_agree_open(boot);
+      return true;
+    case FRAME_ASK:
+    case FRAME_TELL:
+    case FRAME_STATUS:
+    case FRAME_ACCUSE:
+      mci_status_take(boot, packet);
       return true;
     default:
       return false;

@@ -44,7 +44,12 @@ typedef enum {
   FRAME_ADOPT,     /* some of a leaving rank's connections: mci_member[] and as many descriptors */
   FRAME_LEAVE,     /* the last of them, and goodbye; kind = 1: one more descriptor, a file of unsent frames */
   FRAME_GATHER,    /* mci_boot_allgather, to the parent; kind = sequence */
-  FRAME_SPREAD     /* its result, flooded from the root */
+  FRAME_SPREAD,    /* its result, flooded from the root */
+  FRAME_ASK,       /* mci_ask, routed to a rank that is waited for */
+  FRAME_TELL,      /* mci_tell, routed back; also from where the rank asked turned out to be gone */
+  FRAME_ACCUSE,    /* mci_verdict, up to the root, which makes it the failure */
+  FRAME_QUERY,     /* int32_t: the rank that wants the status of all; kind = sequence, flooded */
+  FRAME_STATUS     /* mci_rank_status, routed to that rank; kind = sequence */
 } mci_frame_type;
 
 /* `to` is the rank that a frame is routed to, or -1: whoever is at the other end of the link. */
@@ -97,6 +102,17 @@ typedef struct {
   int32_t rank, pid;
 } mci_member;
 
+#define MCI_CONTROL_ASKERS 32
+typedef struct {
+  int32_t asked; /* the rank */
+  uint32_t operation;
+} mci_ask;
+
+typedef struct {
+  mci_ask question; /* that this answers */
+  mci_blame blame;
+} mci_tell;
+
 /* ---- one connection ---- */
 typedef enum { LINK_HELLO, LINK_PROOF, LINK_ACTIVE, LINK_ADOPTED, LINK_GONE } mci_control_link_state;
 
@@ -129,6 +145,22 @@ typedef struct mci_control_link {
   mci_str text;
   mci_missing missing;
 } mci_control_link;
+
+/* ---- what a rank knows about whom it waits for (status.c) ---- */
+typedef struct {
+  void (*read)(void* self, mci_rank_status* out);
+  void* self;
+  bool was_set;
+  mci_ask question;                            /* the last one of this rank, */
+  uint64_t first_ns, asked_ns, heard_ns;       /* since when, when last; 0: never */
+  mci_blame answer;
+  int naskers;                                 /* who waits for the answer, too */
+  struct {
+    int32_t rank;
+    mci_ask question;
+  } askers[MCI_CONTROL_ASKERS];
+  uint16_t query;                              /* sequence of the last one for observers */
+} mci_status_state;
 
 /* ---- one rank ---- */
 struct mci_boot {
@@ -163,9 +195,25 @@ struct mci_boot {
   mci_verdict verdict;
   mci_missing told;
 
+  mci_status_state status;
+  struct mci_observers* observers; /* of the service that serves this tree; NULL: none */
+
   /* the service's list */
   struct mci_boot* next;
 };
+
+/* ---- observers: what travels between `meshccl top` and a process of the job ---- */
+#define MCI_OBSERVERS 4
+typedef struct {
+  uint32_t version;
+  unsigned char name[32], nonce[32]; /* of the id: public */
+} mci_observer_hello;
+typedef struct {
+  int32_t rank, nranks;
+  char name[48];
+  char text[MCI_CONTROL_TEXT]; /* why not, when kind is not ANSWER_WELCOME */
+} mci_observer_answer;
+void mci_observe_address(int32_t pid, struct sockaddr_un* out, socklen_t* length);
 
 /* ---- id.c, auth.c ---- */
 const unsigned char* mci_id_name(const mci_id* id);
@@ -177,7 +225,7 @@ void mci_id_set_meeting(mci_id* id, mci_meeting kind, uint16_t port, const mci_n
 mci_meeting mci_id_get_meeting(const mci_id* id, mci_net_addresses* out);
 uint16_t mci_id_meeting_port(const mci_id* id);
 void mci_auth_nonce(unsigned char nonce[32]);
-typedef enum { PROOF_OF_LISTENER, PROOF_OF_JOINER } mci_proof_role;
+typedef enum { PROOF_OF_LISTENER, PROOF_OF_JOINER, PROOF_OF_OBSERVED, PROOF_OF_OBSERVER } mci_proof_role;
 void mci_auth_prove(const mci_id* id, mci_proof_role role, int listener, int joiner,
                     const unsigned char listener_nonce[32], const unsigned char joiner_nonce[32],
                     unsigned char proof[32]);
@@ -270,6 +318,21 @@ void mci_leave_hand_over(mci_boot* boot);
 void mci_leave_moved(mci_control_link* link, const mci_packet* packet);
 void mci_leave_here(mci_control_link* link, const mci_packet* packet);
 void mci_leave_packet(mci_control_link* link, mci_packet* packet); /* ADOPT and LEAVE */
+
+/* ---- status.c ---- */
+void mci_status_take(mci_boot* boot, const mci_packet* packet); /* ASK, TELL, STATUS, ACCUSE */
+void mci_status_unreachable(mci_boot* boot, const mci_header* header, const void* data); /* an ASK without a way */
+void mci_status_query(mci_boot* boot, const mci_control_link* from, int asker, uint16_t sequence);
+
+/* ---- observe.c ---- under the service's lock */
+struct mci_observers* mci_observe_start(void); /* NULL: without them, said in the log */
+void mci_observe_stop(struct mci_observers* observers);
+int mci_observe_fd(const struct mci_observers* observers);
+void mci_observe_serve(struct mci_observers* observers, mci_boot* boots);
+void mci_observe_forget(struct mci_observers* observers, const mci_boot* boot);
+/* A rank's status came, for query `sequence` of this tree; boot is locked. */
+void mci_observe_status(struct mci_observers* observers, const mci_boot* boot, uint16_t sequence,
+                        const mci_rank_status* status);
 
 /* ---- service.c ---- lock not held */
 meshcclResult_t mci_service_add(mci_boot* boot);

@@ -21,6 +21,7 @@ struct service {
   bool running;
   int epoll_fd, stop_fd;
   mci_boot* boots;
+  struct mci_observers* observers; /* NULL: cannot listen for them */
   int users; /* under the globals' lock */
   uint32_t generation;
   struct service* before_fork;
@@ -41,6 +42,10 @@ static void* serve(void* argument) {
         stop = true;
         continue;
       }
+      if (events[i].data.ptr == service) {
+        mci_observe_serve(service->observers, service->boots);
+        continue;
+      }
       pthread_mutex_lock(&boot->lock);
       mci_control_progress(boot);
       pthread_mutex_unlock(&boot->lock);
@@ -51,6 +56,7 @@ static void* serve(void* argument) {
 }
 
 static void destroy(struct service* service) {
+  mci_observe_stop(service->observers);
   if (service->epoll_fd >= 0) close(service->epoll_fd);
   if (service->stop_fd >= 0) close(service->stop_fd);
   pthread_mutex_destroy(&service->lock);
@@ -128,12 +134,21 @@ static meshcclResult_t start_thread(struct service* service) {
   return meshcclSuccess;
 }
 
+/* Nothing depends on observers: without them the trees work all the same. */
+static void let_observe(struct service* service) {
+  if (service->observers || !(service->observers = mci_observe_start())) return;
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = service};
+  epoll_ctl(service->epoll_fd, EPOLL_CTL_ADD, mci_observe_fd(service->observers), &event);
+}
+
 static meshcclResult_t enter(struct service* service, mci_boot* boot) {
   if (!boot->threadless) {
     MCI_TRY(start_thread(service));
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = boot};
     if (epoll_ctl(service->epoll_fd, EPOLL_CTL_ADD, boot->epoll_fd, &event) < 0)
       MCI_FAIL(meshcclSystemError, "rank %d: epoll_ctl: %s", boot->rank, strerror(errno));
+    let_observe(service);
+    boot->observers = service->observers;
   }
   boot->next = service->boots;
   service->boots = boot;
@@ -156,6 +171,8 @@ void mci_service_remove(mci_boot* boot) {
   pthread_mutex_unlock(&mci_globals.lock);
   pthread_mutex_lock(&service->lock);
   if (!boot->threadless) epoll_ctl(service->epoll_fd, EPOLL_CTL_DEL, boot->epoll_fd, NULL);
+  mci_observe_forget(service->observers, boot);
+  boot->observers = NULL;
   mci_boot** at = &service->boots;
   while (*at != boot) at = &(*at)->next;
   *at = boot->next;

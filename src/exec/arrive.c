@@ -165,7 +165,7 @@ static meshcclResult_t arrive(void* self, void* peer_tag, const void* header_byt
   mci_port* port = self;
   mci_header header;
   memcpy(&header, header_bytes, sizeof header);
-  port->engine->events++;
+  mci_gain(&port->engine->events, 1);
   if (port->engine->error != meshcclSuccess) return port->engine->error;
   meshcclResult_t result = take(peer_tag, &header, bytes, data, places, nplaces, token);
   return result == meshcclSuccess ? result : give_up(port->engine, result);
@@ -174,7 +174,7 @@ static meshcclResult_t arrive(void* self, void* peer_tag, const void* header_byt
 static void received(void* self, void* token, meshcclResult_t result) {
   mci_port* port = self;
   mci_arrival* arrival = token;
-  port->engine->events++;
+  mci_gain(&port->engine->events, 1);
   arrival->full = true;
   if (result != meshcclSuccess) give_up(port->engine, result);
 }
@@ -182,7 +182,7 @@ static void received(void* self, void* token, meshcclResult_t result) {
 static void sent(void* self, void* token, meshcclResult_t result) {
   mci_port* port = self;
   mci_op* op = token;
-  port->engine->events++;
+  mci_gain(&port->engine->events, 1);
   if (op && port->engine->error == meshcclSuccess) op->outstanding--;
   if (result != meshcclSuccess) give_up(port->engine, result);
 }

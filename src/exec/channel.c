@@ -151,7 +151,7 @@ static void step_done(mci_engine* engine, mci_chan* chan, int* moved) {
   chan->phase = MCI_CHAN_LOAD;
   chan->step_pending = false;
   chan->steps_done++;
-  engine->events++;
+  mci_gain(&engine->events, 1);
   (*moved)++;
 }
 
@@ -380,6 +380,16 @@ meshcclResult_t mci_chan_run(mci_engine* engine, mci_run* run, mci_chan* chan, i
     }
     if (!go_on) return meshcclSuccess;
   }
+}
+
+/* The peer whose message the channel lacks, or NULL. */
+const mci_peer* mci_chan_waits_for(const mci_chan* chan) {
+  if (chan->phase != MCI_CHAN_SLICE) return NULL;
+  for (unsigned k = chan->step->ndst; k < (unsigned)chan->step->ndst + chan->step->nsrc; k++) {
+    const mci_operand_state* operand = &chan->operands[k];
+    if (!is_local(&operand->arg) && !mci_lane_front(operand->lane)) return operand->lane->peer;
+  }
+  return NULL;
 }
 
 void mci_chan_explain(const mci_engine* engine, const mci_run* run, const mci_chan* chan, mci_str* out) {

@@ -60,7 +60,8 @@ void mci_engine_destroy(mci_engine* engine) {
   mci_free(engine);
 }
 
-static void finish_op(mci_op* op, meshcclResult_t result) {
+static void finish_op(mci_engine* engine, mci_op* op, meshcclResult_t result) {
+  mci_gain(&engine->finished, 1);
   mci_bounce_free_all(op);
   op->run->pins--;
   op->result = result;
@@ -71,8 +72,9 @@ static void finish_op(mci_op* op, meshcclResult_t result) {
 void mci_engine_submit(mci_engine* engine, mci_op* op) {
   op->next = NULL;
   op->run->pins++;
+  mci_gain(&engine->submitted, 1);
   if (engine->error != meshcclSuccess) {
-    finish_op(op, engine->error);
+    finish_op(engine, op, engine->error);
     return;
   }
   if (engine->queue_tail) {
@@ -165,13 +167,14 @@ static meshcclResult_t start_op(mci_engine* engine, mci_op* op) {
   if (!op->point_to_point) {
     if (++engine->sequence == 0) engine->sequence = 1;
     op->sequence = engine->sequence;
+    atomic_store_explicit(&engine->last_collective, engine->sequence, memory_order_relaxed);
     engine->collective_active = true;
   }
   op->next = engine->active;
   engine->active = op;
   engine->nactive++;
-  engine->events++;
-  engine->stats.operations++;
+  mci_gain(&engine->events, 1);
+  mci_gain(&engine->started, 1);
   run->op = op;
   run->running = run->program->nchannels;
   for (uint32_t c = 0; c < run->program->nchannels; c++) {
@@ -246,7 +249,7 @@ static int finish_ready(mci_engine* engine) {
     engine->nactive--;
     op->run->op = NULL;
     if (!op->point_to_point) engine->collective_active = false;
-    finish_op(op, meshcclSuccess);
+    finish_op(engine, op, meshcclSuccess);
     finished++;
   }
   return finished;
@@ -308,12 +311,12 @@ static void end_all(mci_engine* engine) {
     mci_op* next = active->next;
     drain_device(engine, active->run);
     active->run->op = NULL;
-    finish_op(active, result);
+    finish_op(engine, active, result);
     active = next;
   }
   while (queued) {
     mci_op* next = queued->next;
-    finish_op(queued, result);
+    finish_op(engine, queued, result);
     queued = next;
   }
 }
@@ -351,12 +354,16 @@ void mci_engine_explain(const mci_engine* engine, mci_str* out) {
 
 void mci_engine_watch(mci_engine* engine, uint64_t now_ns, bool flushing) {
   bool waits = engine->active || (flushing && (engine->references || engine->unheard));
-  if (!waits || engine->events != engine->events_seen) {
-    engine->events_seen = engine->events;
+  uint64_t events = mci_read(&engine->events);
+  if (!waits || events != engine->events_seen) {
+    engine->events_seen = events;
     engine->events_since_ns = now_ns;
-    return;
   }
-  if (now_ns - engine->events_since_ns < engine->options.stall_ns || engine->error != meshcclSuccess) return;
+  mci_engine_publish(engine, now_ns, MCI_PUBLISH_IDLE_NS);
+  uint64_t still_ns = now_ns - engine->events_since_ns;
+  if (!waits || engine->error != meshcclSuccess || still_ns < mci_stall_look_ns(engine->options.stall_ns)) return;
+  if (engine->options.host.stalled && engine->options.host.stalled(engine->options.host.self, now_ns, still_ns)) return;
+  if (still_ns < engine->options.stall_ns) return;
   mci_str text = {0};
   mci_str_add(&text, "no progress for %.1f s (MESHCCL_OP_TIMEOUT): ", (double)engine->options.stall_ns / 1e9);
   mci_engine_explain(engine, &text);
@@ -405,4 +412,10 @@ uint32_t mci_engine_wait_handles(mci_engine* engine, int* fds, uint32_t cap, uin
   return n;
 }
 
-mci_engine_stats mci_engine_get_stats(const mci_engine* engine) { return engine->stats; }
+mci_engine_stats mci_engine_get_stats(const mci_engine* engine) {
+  mci_engine_stats stats = engine->stats;
+  stats.operations = mci_read(&engine->started);
+  stats.bytes_sent = mci_read(&engine->bytes_sent);
+  stats.bytes_received = mci_read(&engine->bytes_received);
+  return stats;
+}

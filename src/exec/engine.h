@@ -4,6 +4,15 @@
 
 #include "exec/exec.h"
 
+/* Counters that other threads may read at any time; only the holder of the engine's lock writes, so plain loads and
+ * stores do. */
+static inline void mci_gain(_Atomic uint64_t* counter, uint64_t n) {
+  atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+static inline uint64_t mci_read(const _Atomic uint64_t* counter) {
+  return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
 enum { MCI_MSG_DATA = 1, MCI_MSG_REF, MCI_MSG_ACK, MCI_MSG_KEY, MCI_MSG_FORGET, MCI_MSG_HELLO };
 #define MCI_RAW_ADDRESS UINT32_MAX
 #define MCI_MAX_CREDITS 64
@@ -105,6 +114,7 @@ typedef struct mci_peer {
   mci_mapping* mappings; /* the peer's regions, by its number */
   uint32_t nmappings, cap_mappings;
   uint32_t forgets_owed;
+  uint64_t bytes_sent, bytes_received;
 } mci_peer;
 
 typedef struct {
@@ -155,6 +165,22 @@ typedef struct {
   meshcclTransportHost_t host;
 } mci_port;
 
+/* What is too dear to keep current: written when the engine idles (status.c), read without a lock. */
+typedef struct {
+  uint64_t events, started, since_ns, bytes;
+  int32_t waits_for;
+  uint32_t waits_operation, coll, step, nsteps, npeers;
+  char over[16];
+  mci_engine_peer peers[MCI_ENGINE_STATUS_PEERS];
+} mci_engine_detail;
+_Static_assert(sizeof(mci_engine_detail) % sizeof(uint64_t) == 0, "published word by word");
+
+typedef struct {
+  _Atomic uint64_t version; /* odd while it is being written */
+  _Atomic uint64_t words[sizeof(mci_engine_detail) / sizeof(uint64_t)];
+  uint64_t events, at_ns; /* the writer's: what stands there, since when */
+} mci_published;
+
 struct mci_engine {
   mci_engine_options options;
   void* device_ctx;
@@ -176,8 +202,11 @@ struct mci_engine {
   uint32_t narenas, cap_arenas;
   struct mci_shared_region scratch;
   uint64_t frees_seen;
-  uint64_t events; /* anything that moved: the watchdog's pulse */
+  _Atomic uint64_t events; /* anything that moved: the watchdog's pulse */
+  _Atomic uint64_t submitted, started, finished, bytes_sent, bytes_received;
+  _Atomic uint32_t last_collective;
   uint64_t events_seen, events_since_ns;
+  mci_published published;
   bool in_progress;
   meshcclResult_t error;
   char error_text[1024];
@@ -232,6 +261,15 @@ meshcclResult_t mci_mismatch(mci_engine* engine, const mci_op* op, const mci_lan
 /* channel.c */
 meshcclResult_t mci_chan_run(mci_engine* engine, mci_run* run, mci_chan* chan, int* moved);
 void mci_chan_explain(const mci_engine* engine, const mci_run* run, const mci_chan* chan, mci_str* out);
+
+const mci_peer* mci_chan_waits_for(const mci_chan* chan);
+
+/* status.c */
+#define MCI_PUBLISH_IDLE_NS 1000000u
+/* From when on the owner is asked about an operation that does not move. */
+static inline uint64_t mci_stall_look_ns(uint64_t limit_ns) {
+  return MCI_MIN(limit_ns / 4, (uint64_t)1000000000);
+}
 
 /* memory.c */
 meshcclResult_t mci_staging_alloc(mci_engine* engine, size_t bytes, char** out, struct mci_shared_region* region);

@@ -27,6 +27,9 @@ typedef struct {
   /* The communicator's keyed hash, see meshcclTransportHost_t. */
   void (*mac)(void* self, const char* purpose, const void* data, size_t bytes, unsigned char out[MESHCCL_MAC_BYTES]);
   bool trusted; /* that key is secret: transports may listen beyond loopback */
+  /* Nothing has moved for still_ns, which is a quarter of the limit or a second at least. True: the owner finds out who is
+   * to blame and ends it when it must; else the engine ends it at the limit with what it knows. May be NULL. */
+  bool (*stalled)(void* self, uint64_t now_ns, uint64_t still_ns);
 } mci_engine_host;
 
 typedef struct {
@@ -107,4 +110,34 @@ typedef struct {
   uint32_t peers;
 } mci_engine_stats;
 mci_engine_stats mci_engine_get_stats(const mci_engine* engine);
+
+/* ---- for other threads (status.c) ---- */
+#define MCI_ENGINE_STATUS_PEERS 8
+typedef struct {
+  int32_t rank;
+  uint32_t unused;
+  uint64_t bytes_sent, bytes_received;
+} mci_engine_peer;
+typedef struct {
+  uint64_t submitted, started, finished; /* operations */
+  uint32_t last_collective;              /* number of the last collective started */
+  bool moves;                            /* something has moved since `moved_ns` was taken */
+  uint64_t events, moved_ns;
+  uint64_t bytes_sent, bytes_received;
+  /* Of the operation that runs, as of the last time the engine was idle; waits_for -1: for nobody */
+  int32_t waits_for;
+  uint32_t waits_operation; /* number of the collective that waits; 0: point to point or flush */
+  uint32_t coll;
+  uint64_t bytes; /* of its vector per rank */
+  uint32_t step, nsteps; /* of the channel that is farthest behind */
+  char over[16];         /* the transport to waits_for */
+  uint32_t npeers;       /* the busiest peers */
+  mci_engine_peer peers[MCI_ENGINE_STATUS_PEERS];
+} mci_engine_status;
+/* Atomic: any thread, no lock, does not wait for the engine. */
+void mci_engine_read_status(const mci_engine* engine, mci_engine_status* out);
+/* Renews what read_status tells unless that was done less than least_ns ago. */
+void mci_engine_publish(mci_engine* engine, uint64_t now_ns, uint64_t least_ns);
+/* The operation that runs, as its owner describes it; "" when none does. Under the lock. */
+void mci_engine_describe(const mci_engine* engine, char* out, size_t size);
 #endif

@@ -140,8 +140,9 @@ static void slice_left(mci_lane* lane, mci_departure* d, uint64_t bytes, bool le
   d->next++;
   d->staged = false;
   d->filled = 0;
-  engine->stats.bytes_sent += bytes;
-  engine->events++;
+  mci_gain(&engine->bytes_sent, bytes);
+  lane->peer->bytes_sent += bytes;
+  mci_gain(&engine->events, 1);
 }
 
 static meshcclResult_t send_reference(mci_lane* lane, mci_departure* d, const void* at, uint64_t bytes,
@@ -315,7 +316,8 @@ void mci_lane_consume(mci_lane* lane) {
   mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
   front->full = false;
   lane->consumed++;
-  engine->stats.bytes_received += front->bytes;
+  mci_gain(&engine->bytes_received, front->bytes);
+  lane->peer->bytes_received += front->bytes;
   if (front->by_reference || lane->consumed - lane->ack_sent >= MCI_MAX(1u, engine->options.credits / 2)) {
     lane->ack_owed = true;
     mci_lane_list(lane);

@@ -154,7 +154,7 @@ meshcclResult_t mci_engine_meet(mci_engine* engine, uint32_t rank, const void* b
   MCI_TRY(introduce(peer));
   if (peer->ep) return meshcclSuccess; /* introduced to itself */
   MCI_TRY(connect_peer(peer, blob, bytes));
-  engine->events++;
+  mci_gain(&engine->events, 1);
   for (uint32_t i = 0; i < engine->lane_slots; i++)
     if (engine->lanes[i] && engine->lanes[i]->peer == peer) mci_lane_list(engine->lanes[i]);
   return meshcclSuccess;
