@@ -136,6 +136,7 @@ typedef struct {
   uint32_t operation;     /* in which collective (0: point to point) */
   uint32_t depth;         /* ranks between this one and `rank` */
   uint32_t confirmed;     /* answers in a row that said so */
+  uint64_t age_ns;        /* since `rank` was found to be so */
   uint64_t still_ns;      /* no rank of the chain has moved for so long */
   mci_rank_status status; /* of `rank`: WAITS and END */
 } mci_blame;

@@ -7,7 +7,7 @@
  *
  * Every rank has one question of its own, asked at most once per second whoever caused it, and tells its answer to
  * those who asked meanwhile (a bounded list: whoever found no place asks again). So a chain of n ranks costs n
- * questions a second, and a circle ends by itself: nobody in it has an end to tell. A place on the way that finds the
+ * questions a second, and in a circle nobody has an end to tell. A place on the way that finds the
  * rank gone answers in its stead. The same statuses are collected for observers (observe.c): each rank answers by
  * itself along the routes, so that a silent rank hides nobody but those whose only way leads through it.
  *
@@ -21,7 +21,7 @@
 #define ASK_NS 1000000000ull    /* between two questions */
 #define SILENT_NS 2000000000ull /* a question without an answer */
 #define LAPSED_NS 4000000000ull /* not asked for so long: a stall of its own */
-#define FRESH_NS 1500000000ull  /* so long an answer is passed on without asking again */
+#define FRESH_NS 1500000000ull  /* so long an answer is passed on */
 
 static void route(mci_boot* boot, int to, mci_frame_type type, uint16_t kind, const void* data, size_t bytes) {
   mci_header header = {.type = (uint16_t)type, .kind = kind, .from = boot->rank, .to = to, .bytes = (uint32_t)bytes};
@@ -56,14 +56,20 @@ static void ask(mci_boot* boot, const mci_ask* question) {
 /* What is known now: the answer, or that there is none. */
 static void known(const mci_boot* boot, mci_blame* out) {
   const mci_status_state* state = &boot->status;
-  uint64_t since = state->heard_ns ? state->heard_ns : state->first_ns;
+  uint64_t silence_ns = mci_now_ns() - (state->heard_ns ? state->heard_ns : state->first_ns);
   *out = state->answer;
-  if (mci_now_ns() - since < SILENT_NS) return;
+  out->age_ns += silence_ns;
+  if (silence_ns < SILENT_NS) return;
   *out = (mci_blame){.kind = MCI_BLAME_SILENT,
                      .rank = state->question.asked,
                      .waiter = boot->rank,
                      .operation = state->question.operation,
                      .still_ns = UINT64_MAX};
+}
+
+/* An end that was found lately. Older ones are not passed on: in a circle they would go round for ever. */
+static bool is_end(const mci_blame* blame) {
+  return blame->kind != MCI_BLAME_UNKNOWN && blame->kind != MCI_BLAME_WAITS && blame->age_ns < FRESH_NS;
 }
 
 /* ---- answers to others ---- */
@@ -79,10 +85,6 @@ static void pass_on(mci_boot* boot, int to, const mci_ask* question, const mci_b
   longer.depth++;
   longer.still_ns = MCI_MIN(longer.still_ns, own_still_ns);
   tell(boot, to, question, &longer);
-}
-
-static bool is_end(const mci_blame* blame) {
-  return blame->kind != MCI_BLAME_UNKNOWN && blame->kind != MCI_BLAME_WAITS;
 }
 
 static void remember_asker(mci_status_state* state, int rank, const mci_ask* question) {
@@ -113,7 +115,7 @@ static void answer(mci_boot* boot, int from, const mci_ask* question) {
     mci_blame beyond;
     ask(boot, &next);
     known(boot, &beyond);
-    if (is_end(&beyond) && (beyond.kind == MCI_BLAME_SILENT || mci_now_ns() - state->heard_ns < FRESH_NS)) {
+    if (is_end(&beyond)) {
       pass_on(boot, from, question, &beyond, blame.still_ns);
       return;
     }
@@ -125,14 +127,14 @@ static void answer(mci_boot* boot, int from, const mci_ask* question) {
 static void take_answer(mci_boot* boot, const mci_tell* told) {
   mci_status_state* state = &boot->status;
   if (!state->first_ns || !same(&told->question, &state->question)) return;
-  uint64_t now = mci_now_ns();
-  bool fresh_end = is_end(&state->answer) && now - state->heard_ns < FRESH_NS;
-  if (fresh_end && !is_end(&told->blame)) return; /* the longer answer is under way */
+  mci_blame before;
+  known(boot, &before);
+  if (is_end(&before) && state->heard_ns && !is_end(&told->blame)) return; /* the longer answer is under way */
   uint32_t confirmed =
       state->answer.kind == told->blame.kind && state->answer.rank == told->blame.rank ? state->answer.confirmed : 0;
   state->answer = told->blame;
   state->answer.confirmed = confirmed + 1;
-  state->heard_ns = now;
+  state->heard_ns = mci_now_ns();
   if (!is_end(&told->blame) || !state->read) return;
   mci_rank_status own;
   read_status(boot, &own);
