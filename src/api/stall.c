@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "api/comm.h"
+#include "base/net.h"
 
 #define LOOK_NS 20000000u        /* between two looks at a stall */
 #define VERDICT_NS 1000000000ull /* the root's flood takes longer: then this rank says it itself */
@@ -31,14 +32,6 @@ static uint64_t moved_since(meshcclComm_t comm, const mci_engine_status* engine,
     comm->watched_ns = now;
   }
   return MCI_MAX(moved, comm->watched_ns);
-}
-
-static void say_host(mci_rank_status* out) {
-  const char* given = mci_param_text(MCI_P_HOST_ID);
-  if (given)
-    snprintf(out->host, sizeof out->host, "%s", given);
-  else if (gethostname(out->host, sizeof out->host - 1) != 0)
-    out->host[0] = 0;
 }
 
 /* All but the time since something moved. */
@@ -78,7 +71,7 @@ void mci_comm_status(void* self, mci_rank_status* out) {
   fill(comm, out, &engine);
   uint64_t now = mci_now_ns(), moved = moved_since(comm, &engine, now);
   out->still_ns = now > moved ? now - moved : 0;
-  say_host(out);
+  mci_host_name(out->host, sizeof out->host);
 }
 
 /* ---- the verdict in words ---- */
