@@ -8,6 +8,7 @@
 
 #include "topo/graph.h"
 #include "topo/levels.h"
+#include "topo/units.h"
 
 #define MCI_MAX_NODES 2147483647u      /* ranks are an int in the public API */
 #define MCI_MAX_LISTED_NODES 16777216u /* of grids whose damage or ranks are listed: searches take memory per node */
@@ -71,9 +72,4 @@ meshcclResult_t mci_walk_create(const mci_topo* topo, mci_walk** out);
 void mci_walk_destroy(mci_walk* walk);
 bool mci_walk_connected(const mci_topo* topo);
 
-/* ---- rates and times as text (units.c) ---- */
-typedef enum { MCI_UNIT_RATE, MCI_UNIT_TIME } mci_unit_kind;
-/* A decimal with unit: bytes per second or picoseconds, exactly. NULL, or what is wrong and how to mend it. */
-const char* mci_unit_parse(const char* text, size_t length, mci_unit_kind* kind, uint64_t* value);
-void mci_unit_print(mci_unit_kind kind, uint64_t value, mci_str* out);
 #endif

@@ -1,6 +1,6 @@
 /* meshccl plan SPEC COLLECTIVE SIZE: the candidates for a collective, best first, with predicted time and bound; on
- * request one rank's program, and the proof of all ranks' programs. Plans one rank in memory of that rank only; the
- * proof needs all of them. */
+ * request one rank's program, the proof of all ranks' programs, and simulated times (plan_simulate.c). Plans one rank
+ * in memory of that rank only; proof and simulation need all of them. */
 #include "topo/plan/plan.h"
 
 #include <stdio.h>
@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "sched/sched.h"
+#include "tools/plan_simulate.h"
 #include "tools/tools.h"
 #include "topo/bounds.h"
 
@@ -28,6 +29,7 @@ typedef struct {
   const char *spec, *coll, *size, *algo;
   bool json, verify, has_rank;
   uint32_t rank, root;
+  mci_tool_simulation simulation;
 } options;
 
 typedef struct {
@@ -38,6 +40,7 @@ typedef struct {
   mci_candidate candidates[MCI_MAX_CANDIDATES];
   uint32_t ncandidates;
   mci_candidate choice;
+  mci_tool_simulated simulated[MCI_MAX_CANDIDATES];
   mci_str topo_text, program;
   mci_verify_report proofs[2]; /* out of place, in place */
 } answer;
@@ -71,7 +74,9 @@ static meshcclResult_t parse_option(int argc, char** argv, int* i, options* out)
     out->algo = value;
     ++*i;
   } else {
-    MCI_FAIL(meshcclInvalidArgument, "unknown option %s", name);
+    bool known;
+    MCI_TRY(mci_tool_simulate_option(argc, argv, i, &out->simulation, &known));
+    if (!known) MCI_FAIL(meshcclInvalidArgument, "unknown option %s", name);
   }
   return meshcclSuccess;
 }
@@ -130,6 +135,9 @@ static meshcclResult_t find(answer* a) {
   MCI_TRY(mci_plan_choose(a->topo, &a->request, o->algo, &a->choice));
   if (o->has_rank) MCI_TRY(print_program(a));
   if (o->verify) MCI_TRY(prove(a));
+  if (o->simulation.most)
+    MCI_TRY(mci_tool_simulate(a->topo, &a->request, a->candidates, a->ncandidates, o->algo, &o->simulation,
+                              a->simulated));
   return meshcclSuccess;
 }
 
@@ -140,22 +148,33 @@ static double share(const answer* a, const mci_candidate* c) {
   return c->cost.cost_ps ? 100 * (double)a->bound.bound_ps / (double)c->cost.cost_ps : 100;
 }
 
-static void text_row(const answer* a, const mci_candidate* c, mci_str* out) {
+static void text_row(const answer* a, uint32_t k, mci_str* out) {
+  const mci_candidate* c = &a->candidates[k];
+  const mci_tool_simulated* simulated = &a->simulated[k];
   if (!c->applies) {
     mci_str_add(out, "  %-12s  %s\n", c->family->name, c->reason);
     return;
   }
-  mci_str_add(out, "%c %-12s %14.3f %14.3f %10.1f %8u %8u %6u %9.4g  %s\n", c->family == a->choice.family ? '*' : ' ',
-              c->family->name, microseconds(c->cost.cost_ps), microseconds(a->bound.bound_ps), share(a, c),
-              c->cost.steps, c->cost.channels, c->cost.chunks, c->cost.load, c->family->summary);
+  mci_str_add(out, "%c %-12s %14.3f %14.3f %10.1f ", c->family == a->choice.family ? '*' : ' ', c->family->name,
+              microseconds(c->cost.cost_ps), microseconds(a->bound.bound_ps), share(a, c));
+  if (simulated->done) {
+    mci_str_add(out, "%14.3f %10.1f ", microseconds(simulated->report.total_ps), 100 * simulated->report.share);
+  } else if (a->options->simulation.most) {
+    mci_str_add(out, "%14s %10s ", "-", "-");
+  }
+  mci_str_add(out, "%8u %8u %6u %9.4g  %s\n", c->cost.steps, c->cost.channels, c->cost.chunks, c->cost.load,
+              c->family->summary);
 }
 
 static void text(const answer* a, mci_str* out) {
   mci_str_add(out, "%s of %llu bytes on %s, %u ranks\n", mci_coll_name(a->request.coll),
               (unsigned long long)a->request.bytes, a->topo_text.text, mci_topo_nranks(a->topo));
-  mci_str_add(out, "  %-12s %14s %14s %10s %8s %8s %6s %9s\n", "algorithm", "predicted us", "bound us", "% of bound",
-              "steps", "channels", "chunks", "load");
-  for (uint32_t i = 0; i < a->ncandidates; i++) text_row(a, &a->candidates[i], out);
+  mci_str_add(out, "  %-12s %14s %14s %10s ", "algorithm", "predicted us", "bound us", "% of bound");
+  if (a->options->simulation.most) mci_str_add(out, "%14s %10s ", "simulated us", "% of bound");
+  mci_str_add(out, "%8s %8s %6s %9s\n", "steps", "channels", "chunks", "load");
+  for (uint32_t i = 0; i < a->ncandidates; i++) text_row(a, i, out);
+  for (uint32_t i = 0; i < a->ncandidates; i++)
+    if (a->simulated[i].done) mci_tool_simulate_text(a->candidates[i].family->name, &a->simulated[i], out);
   if (a->options->has_rank) mci_str_add(out, "\n%s", a->program.text);
   if (!a->options->verify) return;
   for (int in_place = 0; in_place < 2; in_place++) {
@@ -166,10 +185,16 @@ static void text(const answer* a, mci_str* out) {
   }
 }
 
-static void json_row(const answer* a, const mci_candidate* c, mci_str* out) {
+static void json_row(const answer* a, uint32_t k, mci_str* out) {
+  const mci_candidate* c = &a->candidates[k];
   mci_str_add(out, "{\"algorithm\": ");
   mci_str_json(out, c->family->name);
   mci_str_add(out, ", \"applies\": %s", c->applies ? "true" : "false");
+  if (a->simulated[k].done) {
+    mci_str_add(out, ", \"simulated_us\": %.6f", microseconds(a->simulated[k].report.total_ps));
+  } else if (a->options->simulation.most) {
+    mci_str_add(out, ", \"simulated_us\": null");
+  }
   if (c->applies) {
     mci_str_add(out, ", \"predicted_us\": %.6f, \"bound_us\": %.6f, \"steps\": %u, \"channels\": %u, \"chunks\": %u",
                 microseconds(c->cost.cost_ps), microseconds(a->bound.bound_ps), c->cost.steps, c->cost.channels,
@@ -194,7 +219,7 @@ static void json(const answer* a, mci_str* out) {
               a->request.root);
   for (uint32_t i = 0; i < a->ncandidates; i++) {
     mci_str_add(out, i ? ",\n  " : "\n  ");
-    json_row(a, &a->candidates[i], out);
+    json_row(a, i, out);
   }
   mci_str_add(out, "]");
   if (a->options->has_rank) {
@@ -235,10 +260,11 @@ int mci_tool_plan(int argc, char** argv) {
   for (int i = 1; i < argc; i++) {
     if (strcmp(argv[i], "--help") != 0 && strcmp(argv[i], "-h") != 0) continue;
     fputs(usage, stdout);
+    fputs(mci_tool_simulate_usage, stdout);
     return 0;
   }
   if (parse_options(argc, argv, &o) != meshcclSuccess) {
-    fprintf(stderr, "meshccl plan: %s\n%s", mci_error_last(), usage);
+    fprintf(stderr, "meshccl plan: %s\n%s%s", mci_error_last(), usage, mci_tool_simulate_usage);
     return 2;
   }
   if (answer_all(&o) == meshcclSuccess) return 0;

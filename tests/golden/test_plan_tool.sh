@@ -40,6 +40,17 @@ expect 1 'all_redcue' torus:4x4 all_redcue 1M
 expect 1 'cannot be reached' line:3@cut=0-1 all_reduce 1M
 expect 1 '4096 at most' mesh:100x100 all_reduce 1M --verify
 
+expect 0 '^\* ring +644\.146 +[0-9.]+ +[0-9.]+ +644\.146 ' torus:4x4 all_reduce 16M --algo ring --simulate --message 1M
+expect 0 '^  ring .* +- +- ' torus:4x4 all_reduce 16M --simulate
+expect 0 'nothing ready, [0-9.]+ no credit' mesh:3x3 all_gather 1M --simulate --credits 2 --latency 1us --overhead 20ns
+expect 0 '"algorithm": "exchange", "applies": true, "simulated_us": [0-9.]+, ' mesh:2x2 all_reduce 1M --simulate=all --json
+expect 2 'usage:' mesh:2x2 all_reduce 1M --simulate=best
+expect 2 'is a rate, not a time' mesh:2x2 all_reduce 1M --simulate --latency 50GB/s
+expect 2 'from 1 to 64' mesh:2x2 all_reduce 1M --simulate --credits 65
+expect 2 '--message' mesh:2x2 all_reduce 1M --simulate --message
+expect 1 'hold no element' mesh:2x2 all_reduce 1M --simulate --message 1
+expect 1 '4096 at most' mesh:100x100 all_reduce 1M --simulate
+
 # Candidates are sorted, and exactly one is chosen.
 text=$("$tool" plan mesh:8x8 all_reduce 4M --json)
 times=$(grep -Eo '"predicted_us": [0-9.]+' <<<"$text" | grep -Eo '[0-9.]+$')
