@@ -53,7 +53,7 @@ void mci_id_paste_meeting(mci_id* id, const unsigned char meeting[MCI_ID_MEETING
 /* ---- environment (env.c) ---- */
 typedef struct {
   int rank, nranks, local_rank, local_size;
-  const char* source; /* "meshccl run", "torchrun", "Open MPI", "PMI", "Slurm" or "none" */
+  const char* source; /* "meshccl run", "torchrun", "Open MPI", "PMI", "Slurm", "PMIx" or "none" */
   mci_id id;
 } mci_boot_env;
 /* InvalidUsage when variables contradict each other or are incomplete; names them. */

@@ -10,11 +10,13 @@
 #include <unistd.h>
 
 #include "boot/boot.h"
+#include "boot/pmix.h"
 
 typedef struct {
   const char *source, *rank, *size, *local_rank, *local_size;
   const char* needs; /* the row only counts when this is set, too */
   bool size_is_sign; /* the size without the rank is a mistake; else it may be there for other reasons */
+  bool serves_pmix;  /* it may have a PMIx server */
   meshcclResult_t (*meet)(mci_id* out);
 } launcher;
 
@@ -114,12 +116,13 @@ static meshcclResult_t meet_by_slurm(mci_id* out) {
 
 /* A Slurm batch script has SLURM_PROCID and SLURM_NTASKS, but it is no step: a program in it runs alone. */
 static const launcher launchers[] = {
-    {"meshccl run", "MESHCCL_RANK", "MESHCCL_SIZE", "MESHCCL_LOCAL_RANK", "MESHCCL_LOCAL_SIZE", NULL, true, meet_by_id},
-    {"torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", NULL, true, meet_by_master},
+    {"meshccl run", "MESHCCL_RANK", "MESHCCL_SIZE", "MESHCCL_LOCAL_RANK", "MESHCCL_LOCAL_SIZE", NULL, true, false,
+     meet_by_id},
+    {"torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", NULL, true, false, meet_by_master},
     {"Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
-     "OMPI_COMM_WORLD_LOCAL_SIZE", NULL, true, meet_by_open_mpi},
-    {"PMI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", NULL, true, meet_by_pmi},
-    {"Slurm", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE", "SLURM_STEP_ID", false,
+     "OMPI_COMM_WORLD_LOCAL_SIZE", NULL, true, true, meet_by_open_mpi},
+    {"PMI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", NULL, true, true, meet_by_pmi},
+    {"Slurm", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE", "SLURM_STEP_ID", false, true,
      meet_by_slurm},
 };
 
@@ -136,6 +139,39 @@ static meshcclResult_t read_number(const char* name, int fallback, int low, int 
   return meshcclSuccess;
 }
 
+/* ---- PMIx ---- */
+
+typedef enum { PMIX_AUTO, PMIX_ON, PMIX_OFF } pmix_mode;
+
+static meshcclResult_t make_root_id(mci_id* out) { return mci_id_create(out); }
+
+/* On one host the launcher's name for the job is enough, and PMIx is left to the program. All ranks decide alike. */
+static bool spans_hosts(const launcher* row, const mci_boot_env* env) {
+  const char* nodes = mci_env("SLURM_STEP_NUM_NODES");
+  return mci_env(row->local_size) ? env->local_size < env->nranks : nodes && strcmp(nodes, "1") != 0;
+}
+
+/* *met: the PMIx server has told everything. */
+static meshcclResult_t try_pmix(bool wanted, mci_boot_env* env, bool* met) {
+  pmix_mode mode = (pmix_mode)mci_param_int(MCI_P_PMIX);
+  *met = false;
+  if (mode == PMIX_OFF || !(wanted || mode == PMIX_ON) || !mci_pmix_started()) return meshcclSuccess;
+  meshcclResult_t result = mci_pmix_meet(make_root_id, env);
+  *met = result == meshcclSuccess;
+  if (result != meshcclNotSupported || mode == PMIX_ON) return result;
+  MCI_INFO("PMIx is not used: %s", mci_error_last());
+  return meshcclSuccess;
+}
+
+static meshcclResult_t meet(const launcher* row, mci_boot_env* env) {
+  if (env->nranks == 1) return mci_id_create(&env->id);
+  bool met = false;
+  if (row->serves_pmix) MCI_TRY(try_pmix(spans_hosts(row, env), env, &met));
+  return met ? meshcclSuccess : row->meet(&env->id);
+}
+
+/* ---- reading ---- */
+
 static meshcclResult_t read_row(const launcher* row, mci_boot_env* out) {
   mci_boot_env env = {.source = row->source};
   if (!mci_env(row->rank) || !mci_env(row->size))
@@ -151,7 +187,7 @@ static meshcclResult_t read_row(const launcher* row, mci_boot_env* out) {
   if (env.local_rank >= env.local_size)
     MCI_FAIL(meshcclInvalidUsage, "%s=%d and %s=%d contradict each other: local ranks are 0 to %d", row->local_rank,
              env.local_rank, row->local_size, env.local_size, env.local_size - 1);
-  MCI_TRY(env.nranks > 1 ? row->meet(&env.id) : mci_id_create(&env.id));
+  MCI_TRY(meet(row, &env));
   *out = env;
   return meshcclSuccess;
 }
@@ -163,7 +199,9 @@ meshcclResult_t mci_boot_env_read(mci_boot_env* out) {
     if (mci_env(row->rank) || (row->size_is_sign && mci_env(row->size))) return read_row(row, out);
   }
   mci_boot_env env = {.rank = 0, .nranks = 1, .local_rank = 0, .local_size = 1, .source = "none"};
-  MCI_TRY(mci_id_create(&env.id));
+  bool met;
+  MCI_TRY(try_pmix(true, &env, &met));
+  if (!met) MCI_TRY(mci_id_create(&env.id));
   *out = env;
   return meshcclSuccess;
 }
