@@ -1,0 +1,2 @@
+target_compile_definitions(test_socket_faults PRIVATE SOCKET_FAULTS="$<TARGET_FILE:mci_socket_faults>")
+add_dependencies(test_socket_faults mci_socket_faults)
