@@ -190,12 +190,7 @@ static void sent(void* self, void* token, meshcclResult_t result) {
 static void broken(void* self, void* peer_tag, meshcclResult_t result, const char* why) {
   mci_port* port = self;
   mci_peer* peer = peer_tag;
-  const mci_op* op = port->engine->active;
-  char what[MCI_TEXT_BYTES];
-  mci_fail(result, "the connection of rank %u to rank %u broke %s operation %u%s%s: %s", port->engine->options.rank,
-           peer->rank, op ? "in" : "after", op ? op->sequence : port->engine->sequence, op ? ": " : "",
-           op ? mci_op_text(op, what) : "", why);
-  give_up(port->engine, result);
+  give_up(port->engine, mci_peer_broke(peer, result, why));
 }
 
 static void keyed_hash(void* self, const char* purpose, const void* data, size_t bytes,

@@ -224,6 +224,8 @@ void mci_peer_forget_freed(mci_engine* engine);
 meshcclResult_t mci_peer_greet(mci_engine* engine);
 meshcclResult_t mci_peer_map(mci_peer* peer, uint32_t number, uint64_t bytes, const void* key);
 void mci_peer_unmap(mci_peer* peer, uint32_t number);
+/* Reports that nothing goes to the peer any more, with the operation that it hits; returns result. */
+meshcclResult_t mci_peer_broke(const mci_peer* peer, meshcclResult_t result, const char* why);
 meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces,
                               void* token);
 
