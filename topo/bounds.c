@@ -12,6 +12,7 @@
  * the all-to-all cut halves the longest side (dimension-ordered routes reach it), and sets around a root are boxes. */
 #include "topo/bounds.h"
 
+#include "topo/cuts.h"
 #include "topo/grid.h"
 #include "topo/net.h"
 
@@ -182,10 +183,21 @@ static meshcclResult_t port_term(const mci_topo* topo, mci_coll coll, uint32_t r
   }
 }
 
+static meshcclResult_t least_degree(const mci_net* net, uint64_t* out) {
+  uint64_t* degree = mci_alloc(net->nnodes * sizeof *degree);
+  if (!degree) return mci_oom(net->nnodes * sizeof *degree);
+  for (uint32_t i = 0; i < 2 * net->nlinks; i++) degree[net->link[i / 2][i % 2]] += (uint64_t)net->cap[i / 2];
+  *out = UINT64_MAX;
+  for (uint32_t node = 0; node < net->nnodes; node++) *out = MCI_MIN(*out, degree[node]);
+  mci_free(degree);
+  return meshcclSuccess;
+}
+
 /* Where no cut is smaller than the least degree, one node of that degree is the worst set to be left out. */
-static meshcclResult_t all_gather_term(const mci_topo* topo, const mci_net* net, term* out) {
-  uint64_t p = net->nnodes, ports = least_ports(topo);
-  uint32_t links, larger;
+static meshcclResult_t all_gather_term(const mci_net* net, term* out) {
+  uint64_t p = net->nnodes, ports = 0, links;
+  uint32_t larger;
+  MCI_TRY(least_degree(net, &ports));
   MCI_TRY(mci_net_min_cut(net, &links, &larger));
   mci_ratio best = {p - 1, ports};
   raise_to(&best, (mci_ratio){larger, links});
@@ -198,7 +210,8 @@ static meshcclResult_t all_gather_term(const mci_topo* topo, const mci_net* net,
 
 static meshcclResult_t net_term(const mci_topo* topo, const mci_net* net, mci_coll coll, uint32_t root, term* out) {
   mci_ratio ratio = {0, 1};
-  uint32_t links, larger;
+  uint64_t links;
+  uint32_t larger;
   out->exact = true;
   switch (coll) {
     case MCI_ALL_REDUCE:
@@ -217,7 +230,7 @@ static meshcclResult_t net_term(const mci_topo* topo, const mci_net* net, mci_co
       return meshcclSuccess;
     case MCI_ALL_GATHER:
     case MCI_REDUCE_SCATTER:
-      return all_gather_term(topo, net, out);
+      return all_gather_term(net, out);
     default:
       return port_term(topo, coll, root, out);
   }
@@ -227,16 +240,84 @@ static meshcclResult_t net_term(const mci_topo* topo, const mci_net* net, mci_co
 static meshcclResult_t holed_term(const mci_topo* topo, mci_coll coll, uint32_t root, term* out) {
   bool plain = !topo->pick || !topo->routed;
   if (!plain || topo->nranks > EXACT_RANKS || coll == MCI_ALL_TO_ALL) return port_term(topo, coll, root, out);
+  static const uint64_t alike[MCI_MAX_LEVELS + 1] = {1, 1, 1, 1, 1, 1, 1};
   mci_net net;
-  MCI_TRY(mci_net_create(topo, &net));
+  MCI_TRY(mci_net_create(topo, alike, &net));
   meshcclResult_t result = net_term(topo, &net, coll, root, out);
   mci_net_destroy(&net);
   return result;
 }
 
-/* ---- the bound ---- */
+/* ---- unequal links and planes ---- */
+
+/* Whether every link has the rate of the finest level. */
+static bool alike(const mci_topo* topo) {
+  if (topo->nplanes > 0) return false;
+  for (uint32_t l = 0; l < topo->nlevels; l++) {
+    if (topo->level[l].ngroups == 1) continue;
+    if (topo->full || topo->level[l].link.bw_Bps != topo->link.bw_Bps) return false;
+  }
+  return true;
+}
+
+/* The exact optimum by flows, where the ranks and their own links are all there is. */
+static meshcclResult_t weighted_term(const mci_topo* topo, mci_coll coll, uint32_t root, term* out) {
+  bool plain = !topo->full && topo->nplanes == 0 && (!topo->pick || !topo->routed);
+  *out = (term){{0, 1}, false};
+  if (!plain || topo->nranks > EXACT_RANKS || coll == MCI_ALL_TO_ALL)
+    return mci_cuts_bound(topo, coll, root, &out->ratio);
+  mci_capacities cap;
+  mci_capacities_of(topo, &cap);
+  mci_net net;
+  MCI_TRY(mci_net_create(topo, cap.of_class, &net));
+  meshcclResult_t result = net_term(topo, &net, coll, root, out);
+  mci_net_destroy(&net);
+  out->ratio.num *= cap.base;
+  out->exact = out->exact && cap.exact;
+  return result;
+}
+
+/* ---- delays ---- */
 
 static uint64_t saturated(unsigned __int128 value) { return value > UINT64_MAX ? UINT64_MAX : (uint64_t)value; }
+
+static uint64_t least_delay(const mci_topo* topo) {
+  uint64_t least = topo->link.lat_ps;
+  for (uint32_t l = 0; l < topo->nlevels; l++) least = MCI_MIN(least, topo->level[l].link.lat_ps);
+  for (uint32_t p = 0; p < topo->nplanes; p++) least = MCI_MIN(least, topo->plane[p].link.lat_ps);
+  return least;
+}
+
+/* Delay to the farthest rank, from the root or from any. Exact on full graphs and along open dimensions of whole grids;
+ * elsewhere every hop counts as the shortest one. */
+static uint64_t delay_of(const mci_topo* topo, bool rooted, uint32_t root) {
+  if (topo->nranks == 1) return 0;
+  if (topo->full) {
+    uint32_t top = topo->nlevels;
+    while (top > 0 && topo->level[top - 1].ngroups == 1) top--;
+    return mci_topo_class(topo, top).lat_ps;
+  }
+  if (!mci_topo_is_regular(topo) || topo->nplanes > 0) {
+    uint64_t hops = rooted ? mci_topo_eccentricity(topo, root) : mci_topo_diameter(topo);
+    return saturated((unsigned __int128)hops * least_delay(topo));
+  }
+  uint32_t at[MCI_MAX_DIMS];
+  unsigned __int128 sum = 0;
+  mci_topo_coords(topo, root, at);
+  for (uint32_t d = 0; d < topo->ndims; d++) {
+    uint32_t end = topo->side[d] - 1;
+    if (mci_topo_wraps(topo, d)) {
+      sum += (unsigned __int128)(topo->side[d] / 2) * least_delay(topo);
+    } else if (rooted) {
+      sum += MCI_MAX(mci_levels_delay_ps(topo, d, 0, at[d]), mci_levels_delay_ps(topo, d, at[d], end));
+    } else {
+      sum += mci_levels_delay_ps(topo, d, 0, end);
+    }
+  }
+  return saturated(sum);
+}
+
+/* ---- the bound ---- */
 
 /* bytes * ratio / rate in ps, rounded down; the quotient is split so that no product overflows. */
 static uint64_t transfer_ps(uint64_t bytes, mci_ratio ratio, uint64_t bw_Bps) {
@@ -256,18 +337,17 @@ meshcclResult_t mci_bound_of(const mci_topo* topo, mci_coll coll, uint64_t bytes
         "the topology is in pieces: some ranks have no route to each other; restore links or nodes, or pick one piece");
   term bandwidth = {{0, 1}, true};
   if (topo->nranks > 1 && coll != MCI_BARRIER) {
-    if (mci_topo_is_regular(topo)) {
+    if (!alike(topo)) {
+      MCI_TRY(weighted_term(topo, coll, root, &bandwidth));
+    } else if (mci_topo_is_regular(topo)) {
       bandwidth.ratio = whole_ratio(topo, coll, root);
     } else {
       MCI_TRY(holed_term(topo, coll, root, &bandwidth));
     }
   }
-  uint64_t hops = topo->nranks == 1       ? 0
-                  : mci_coll_rooted(coll) ? mci_topo_eccentricity(topo, root)
-                                          : mci_topo_diameter(topo);
   mci_bound bound = {.factor = (double)bandwidth.ratio.num / (double)bandwidth.ratio.den, .exact = bandwidth.exact};
   bound.bandwidth_ps = transfer_ps(bytes, bandwidth.ratio, topo->link.bw_Bps);
-  bound.latency_ps = saturated((unsigned __int128)hops * topo->link.lat_ps);
+  bound.latency_ps = delay_of(topo, mci_coll_rooted(coll), root);
   bound.bound_ps = MCI_MAX(bound.bandwidth_ps, bound.latency_ps);
   *out = bound;
   return meshcclSuccess;

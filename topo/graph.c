@@ -88,7 +88,8 @@ meshcclResult_t mci_grid_finish(mci_topo* topo) {
   topo->nranks = topo->pick ? topo->npick : topo->nodes - topo->ndead;
   topo->connected = true;
   MCI_TRY(mci_levels_finish(topo));
-  if (mci_topo_is_regular(topo)) return meshcclSuccess;
+  MCI_TRY(mci_planes_finish(topo));
+  if (mci_topo_is_regular(topo) && topo->nplanes == 0) return meshcclSuccess;
   MCI_TRY(mci_walk_create(topo, &topo->walk));
   topo->connected = mci_walk_connected(topo);
   return meshcclSuccess;
@@ -109,6 +110,7 @@ void mci_topo_destroy(mci_topo* topo) {
   if (!topo) return;
   mci_walk_destroy(topo->walk);
   for (uint32_t l = 0; l < topo->nlevels; l++) mci_level_fini(&topo->level[l]);
+  for (uint32_t p = 0; p < topo->nplanes; p++) mci_plane_fini(&topo->plane[p]);
   mci_free(topo->dead);
   mci_free(topo->cut);
   mci_free(topo->pick);
@@ -180,6 +182,7 @@ uint64_t mci_grid_link(uint32_t node, uint32_t dim) { return (uint64_t)node * MC
 
 int64_t mci_grid_step(const mci_topo* topo, uint32_t node, uint32_t dim, bool up) {
   uint32_t side = topo->side[dim], stride = topo->stride[dim], at = node / stride % side;
+  if (topo->apart[dim]) return -1;
   if (up && at + 1 < side) return node + stride;
   if (!up && at > 0) return node - stride;
   if (!mci_topo_wraps(topo, dim)) return -1;
@@ -249,7 +252,11 @@ bool mci_topo_wraps(const mci_topo* topo, uint32_t dim) {
   return dim < topo->ndims && topo->ring[dim] && topo->side[dim] > 2;
 }
 bool mci_topo_is_full(const mci_topo* topo) { return topo->full; }
-bool mci_topo_is_regular(const mci_topo* topo) { return topo->ndead == 0 && topo->ncut == 0 && !topo->pick; }
+bool mci_topo_is_regular(const mci_topo* topo) {
+  bool regular = topo->ndead == 0 && topo->ncut == 0 && !topo->pick;
+  for (uint32_t d = 0; d < topo->ndims; d++) regular = regular && !mci_topo_apart(topo, d);
+  return regular;
+}
 bool mci_topo_is_mapped(const mci_topo* topo) { return topo->map != NULL; }
 bool mci_topo_routed(const mci_topo* topo) { return topo->routed; }
 mci_link mci_topo_link(const mci_topo* topo) { return topo->link; }
@@ -290,6 +297,8 @@ bool mci_topo_adjacent(const mci_topo* topo, uint32_t a, uint32_t b) {
   uint32_t n = mci_topo_neighbors(topo, a, peers, MCI_COUNT(peers));
   for (uint32_t i = 0; i < n; i++)
     if (peers[i] == b) return true;
+  for (uint32_t p = 0; p < topo->nplanes; p++)
+    if (a != b && mci_topo_in_plane(topo, p, a) && mci_topo_in_plane(topo, p, b)) return true;
   return false;
 }
 
@@ -304,17 +313,26 @@ static uint64_t whole_links(const mci_topo* topo) {
   return links;
 }
 
+static uint32_t plane_ports(const mci_topo* topo, uint32_t rank) {
+  uint32_t ports = 0;
+  for (uint32_t p = 0; p < topo->nplanes; p++) ports += mci_topo_in_plane(topo, p, rank);
+  return ports;
+}
+
 uint64_t mci_topo_nlinks(const mci_topo* topo) {
-  if (mci_topo_is_regular(topo)) return whole_links(topo);
-  uint64_t ends = 0;
-  for (uint32_t rank = 0; rank < topo->nranks; rank++) ends += mci_topo_neighbors(topo, rank, NULL, 0);
-  return ends / 2;
+  if (mci_topo_is_regular(topo) && topo->nplanes == 0) return whole_links(topo);
+  uint64_t ends = 0, ports = 0;
+  for (uint32_t rank = 0; rank < topo->nranks; rank++) {
+    ends += mci_topo_neighbors(topo, rank, NULL, 0);
+    ports += plane_ports(topo, rank);
+  }
+  return ends / 2 + ports;
 }
 
 void mci_topo_degrees(const mci_topo* topo, uint32_t* low, uint32_t* high) {
   *low = *high = topo->full ? topo->nranks - 1 : 0;
   if (topo->full) return;
-  if (mci_topo_is_regular(topo)) {
+  if (mci_topo_is_regular(topo) && topo->nplanes == 0) {
     for (uint32_t d = 0; d < topo->ndims; d++) {
       *low += mci_topo_wraps(topo, d) ? 2 : topo->side[d] > 1;
       *high += MCI_MIN(topo->side[d] - 1, 2u);
@@ -323,7 +341,7 @@ void mci_topo_degrees(const mci_topo* topo, uint32_t* low, uint32_t* high) {
   }
   *low = UINT32_MAX;
   for (uint32_t rank = 0; rank < topo->nranks; rank++) {
-    uint32_t degree = mci_topo_neighbors(topo, rank, NULL, 0);
+    uint32_t degree = mci_topo_neighbors(topo, rank, NULL, 0) + plane_ports(topo, rank);
     *low = MCI_MIN(*low, degree);
     *high = MCI_MAX(*high, degree);
   }

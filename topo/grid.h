@@ -8,6 +8,7 @@
 
 #include "topo/graph.h"
 #include "topo/levels.h"
+#include "topo/planes.h"
 #include "topo/units.h"
 
 #define MCI_MAX_NODES 2147483647u      /* ranks are an int in the public API */
@@ -37,8 +38,11 @@ struct mci_topo {
   uint32_t ncut, cap_cut;
   uint32_t* pick; /* node numbers, ascending; NULL: all live nodes are ranks */
   uint32_t npick, cap_pick;
-  uint32_t* map;   /* rank -> place among the ranks' nodes; NULL: identity */
-  uint32_t* place; /* the inverse of map */
+  uint32_t* map;            /* rank -> place among the ranks' nodes; NULL: identity */
+  uint32_t* place;          /* the inverse of map */
+  bool apart[MCI_MAX_DIMS]; /* as written */
+  uint32_t nplanes;
+  mci_plane plane[MCI_MAX_PLANES];
   uint32_t nlevels;
   mci_level level[MCI_MAX_LEVELS];
   bool connected;
@@ -57,7 +61,7 @@ meshcclResult_t mci_grid_check_map(const uint32_t* map, uint32_t n, char* reason
 void mci_grid_split(const mci_topo* topo, uint32_t node, uint32_t coords[MCI_MAX_DIMS]);
 uint32_t mci_grid_join(const mci_topo* topo, const uint32_t coords[MCI_MAX_DIMS]);
 void mci_grid_print_node(const mci_topo* topo, uint32_t node, mci_str* out); /* "2.3" */
-/* The node one step along dim, up or down, whether it works or not; -1 at a wall. */
+/* The node one step along dim, up or down, whether it works or not; -1 at a wall and where the dimension is apart. */
 int64_t mci_grid_step(const mci_topo* topo, uint32_t node, uint32_t dim, bool up);
 /* The same over a working link to a node that takes messages; -1 otherwise. */
 int64_t mci_grid_next(const mci_topo* topo, uint32_t node, uint32_t dim, bool up);
@@ -66,7 +70,7 @@ uint32_t mci_grid_ports(const mci_topo* topo, uint32_t node); /* working links o
 bool mci_grid_is_dead(const mci_topo* topo, uint32_t node);
 uint32_t mci_grid_node(const mci_topo* topo, uint32_t rank);
 uint32_t mci_grid_node_at(const mci_topo* topo, uint32_t place); /* place: as in the rank map */
-int64_t mci_grid_rank(const mci_topo* topo, uint32_t node); /* -1: the node is no rank */
+int64_t mci_grid_rank(const mci_topo* topo, uint32_t node);      /* -1: the node is no rank */
 
 meshcclResult_t mci_walk_create(const mci_topo* topo, mci_walk** out);
 void mci_walk_destroy(mci_walk* walk);

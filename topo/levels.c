@@ -124,7 +124,7 @@ meshcclResult_t mci_levels_copy(const mci_topo* from, mci_topo* to) {
   return meshcclSuccess;
 }
 
-/* Groups without ranks have no number: `number` maps those that have. */
+/* Groups without ranks have no number: `number` maps those that have some. */
 static void fill_tables(const mci_topo* topo, mci_level* level, uint32_t* number, uint32_t groups) {
   for (uint32_t place = 0; place < topo->nranks; place++)
     number[mci_level_group(topo, level, mci_grid_node_at(topo, place))] = 1;
@@ -219,6 +219,62 @@ uint32_t mci_levels_class(const mci_topo* topo, uint32_t a, uint32_t b) {
     if (out) return l + 1;
   }
   return 0;
+}
+
+/* Steps between two coordinates that leave a group of level link_class - 1; all steps for class 0. */
+static uint32_t crossings(const mci_topo* topo, uint32_t dim, uint32_t link_class, uint32_t low, uint32_t high) {
+  if (link_class == 0) return high - low;
+  if (link_class > topo->nlevels) return 0;
+  const mci_level* level = &topo->level[link_class - 1];
+  return mci_level_slot(level, dim, high) - mci_level_slot(level, dim, low);
+}
+
+uint32_t mci_levels_links(const mci_topo* topo, uint32_t dim, uint32_t link_class) {
+  uint32_t end = topo->side[dim] - 1;
+  uint32_t inside = crossings(topo, dim, link_class, 0, end), outside = crossings(topo, dim, link_class + 1, 0, end);
+  /* The link that closes a ring leaves every group that is not all of it. */
+  bool closing = mci_topo_wraps(topo, dim) && outside == 0 && (link_class == 0 || inside > 0);
+  return inside - outside + closing;
+}
+
+uint64_t mci_levels_delay_ps(const mci_topo* topo, uint32_t dim, uint32_t low, uint32_t high) {
+  unsigned __int128 sum = 0;
+  for (uint32_t c = 0; c <= topo->nlevels; c++) {
+    uint32_t links = crossings(topo, dim, c, low, high) - crossings(topo, dim, c + 1, low, high);
+    sum += (unsigned __int128)links * mci_topo_class(topo, c).lat_ps;
+  }
+  return sum > UINT64_MAX ? UINT64_MAX : (uint64_t)sum;
+}
+
+static void worsen(mci_link* link, mci_link other) {
+  link->bw_Bps = MCI_MIN(link->bw_Bps, other.bw_Bps);
+  link->lat_ps = MCI_MAX(link->lat_ps, other.lat_ps);
+  link->cost_ps = MCI_MAX(link->cost_ps, other.cost_ps);
+}
+
+mci_link mci_topo_axis_worst(const mci_topo* topo, uint32_t dim) {
+  mci_link worst = {UINT64_MAX, 0, 0};
+  uint32_t steps = mci_topo_side(topo, dim) - 1;
+  for (uint32_t c = 0; c <= topo->nlevels && steps > 0; c++)
+    if (mci_levels_links(topo, dim, c) > 0) worsen(&worst, mci_topo_class(topo, c));
+  if (worst.bw_Bps == UINT64_MAX) return topo->link;
+  if (!mci_topo_wraps(topo, dim)) {
+    uint64_t way = mci_levels_delay_ps(topo, dim, 0, steps);
+    worst.lat_ps = way / steps + (way % steps > 0);
+  }
+  return worst;
+}
+
+mci_link mci_topo_worst(const mci_topo* topo) {
+  mci_link worst = {UINT64_MAX, 0, 0};
+  for (uint32_t c = 0; c <= topo->nlevels; c++) {
+    bool there = topo->full && (c == 0 || topo->level[c - 1].ngroups > 1);
+    for (uint32_t d = 0; d < topo->ndims && !there; d++)
+      there = topo->side[d] > 1 && !mci_topo_apart(topo, d) && mci_levels_links(topo, d, c) > 0;
+    if (there) worsen(&worst, mci_topo_class(topo, c));
+  }
+  for (uint32_t p = 0; p < topo->nplanes; p++) worsen(&worst, topo->plane[p].link);
+  return worst.bw_Bps == UINT64_MAX ? topo->link : worst;
 }
 
 /* ---- queries ---- */

@@ -48,4 +48,8 @@ void mci_levels_drop_outer(mci_topo* topo);
 
 /* Class of the link between two neighbouring nodes, and the highest class on the straight way between any two. */
 uint32_t mci_levels_class(const mci_topo* topo, uint32_t a, uint32_t b);
+/* How many links of a class a line of nodes along a dimension has, from wall to wall or once round. */
+uint32_t mci_levels_links(const mci_topo* topo, uint32_t dim, uint32_t link_class);
+/* Delay of the straight way, which does not go round, between two coordinates of a dimension. */
+uint64_t mci_levels_delay_ps(const mci_topo* topo, uint32_t dim, uint32_t low, uint32_t high);
 #endif

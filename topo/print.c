@@ -55,14 +55,37 @@ static void print_levels(const mci_topo* topo, mci_str* out) {
   }
 }
 
+static void print_dims(const mci_topo* topo, const char* option, const bool* chosen, mci_str* out) {
+  const char* before = option;
+  for (uint32_t d = topo->ndims; d-- > 0; before = chosen[d] ? "" : before)
+    if (chosen[d]) mci_str_add(out, "%s%c", before, axes[topo->ndims - 1 - d]);
+}
+
+static void print_planes(const mci_topo* topo, mci_str* out) {
+  for (uint32_t p = 0; p < topo->nplanes; p++) {
+    const mci_plane* plane = &topo->plane[p];
+    mci_str_add(out, ",plane=%s:", plane->name);
+    mci_unit_print(MCI_UNIT_RATE, plane->link.bw_Bps, out);
+    mci_str_add(out, ":");
+    mci_unit_print(MCI_UNIT_TIME, plane->link.lat_ps, out);
+    if (plane->link.cost_ps != topo->link.cost_ps) {
+      mci_str_add(out, ":o=");
+      mci_unit_print(MCI_UNIT_TIME, plane->link.cost_ps, out);
+    }
+    for (uint32_t i = 0; i < plane->npatterns; i++)
+      for (uint32_t d = 0; d < topo->ndims; d++) {
+        mci_str_add(out, "%s", d ? "." : i ? "+" : ":");
+        mci_str_add(out, plane->patterns[i][d] == MCI_ANY ? "*" : "%u", plane->patterns[i][d]);
+      }
+  }
+}
+
 /* wrap= says what neither "mesh" nor "torus" does: some dimensions closed, others open. */
 static void print_wrap(const mci_topo* topo, mci_str* out) {
   uint32_t closed = 0;
   for (uint32_t d = 0; d < topo->ndims; d++) closed += topo->ring[d];
   if (closed == 0 || closed == topo->ndims) return;
-  mci_str_add(out, ",wrap=");
-  for (uint32_t d = topo->ndims; d-- > 0;)
-    if (topo->ring[d]) mci_str_add(out, "%c", axes[topo->ndims - 1 - d]);
+  print_dims(topo, ",wrap=", topo->ring, out);
 }
 
 static void print_nodes(const mci_topo* topo, const char* option, const uint32_t* list, uint32_t n, mci_str* out) {
@@ -93,9 +116,11 @@ meshcclResult_t mci_topo_print(const mci_topo* topo, mci_str* out) {
     mci_unit_print(MCI_UNIT_TIME, topo->link.cost_ps, out);
   }
   print_wrap(topo, out);
+  print_dims(topo, ",apart=", topo->apart, out);
   print_levels(topo, out);
   print_nodes(topo, ",dead=", topo->dead, topo->ndead, out);
   print_cuts(topo, out);
+  print_planes(topo, out);
   print_nodes(topo, ",pick=", topo->pick, topo->npick, out);
   if (!topo->routed) mci_str_add(out, ",neighbours");
   for (uint32_t rank = 0; topo->map && rank < topo->nranks; rank++)

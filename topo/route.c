@@ -34,15 +34,31 @@ void mci_walk_destroy(mci_walk* walk) {
 }
 
 /* Everything down to the queries runs under the lock of topo->walk, or before anybody else knows the topology. */
+
+/* The first member that is reached reaches all others; the rest of the members add nothing. */
+static void cross_plane(const mci_topo* topo, uint32_t p, uint32_t node, uint32_t* crossed, uint32_t* tail) {
+  const mci_plane* plane = &topo->plane[p];
+  mci_walk* walk = topo->walk;
+  if (*crossed >> p & 1 || !mci_plane_has(plane, node)) return;
+  *crossed |= 1u << p;
+  for (uint32_t i = 0; i < plane->nmembers; i++) {
+    uint32_t next = plane->members[i];
+    if (walk->dist[next] != UINT32_MAX) continue;
+    walk->dist[next] = walk->dist[node] + 1;
+    walk->queue[(*tail)++] = next;
+  }
+}
+
 static void search(const mci_topo* topo, uint32_t source) {
   mci_walk* walk = topo->walk;
   if (walk->source == source) return;
   memset(walk->dist, 0xff, (size_t)topo->nodes * sizeof *walk->dist);
-  uint32_t head = 0, tail = 0;
+  uint32_t head = 0, tail = 0, crossed = 0; /* crossed: bit per plane */
   walk->dist[source] = 0;
   walk->queue[tail++] = source;
   while (head < tail) {
     uint32_t node = walk->queue[head++];
+    for (uint32_t p = 0; p < topo->nplanes; p++) cross_plane(topo, p, node, &crossed, &tail);
     for (uint32_t i = 0; i < 2 * topo->ndims; i++) {
       int64_t next = mci_grid_next(topo, node, i / 2, i % 2);
       if (next < 0 || walk->dist[next] != UINT32_MAX) continue;
@@ -115,7 +131,8 @@ uint32_t mci_topo_hops(const mci_topo* topo, uint32_t a, uint32_t b) {
   if (a == b) return 0;
   if (topo->full) return 1;
   uint32_t from = mci_grid_node(topo, a), to = mci_grid_node(topo, b);
-  if (!topo->walk || straight_route(topo, from, to)) {
+  if (topo->nplanes && mci_topo_adjacent(topo, a, b)) return 1;
+  if (!topo->walk || (topo->nplanes == 0 && straight_route(topo, from, to))) {
     uint32_t x[MCI_MAX_DIMS], y[MCI_MAX_DIMS], hops = 0;
     mci_grid_split(topo, from, x);
     mci_grid_split(topo, to, y);

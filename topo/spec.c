@@ -204,16 +204,8 @@ static meshcclResult_t read_map(mci_spec* p, mci_piece value) {
 
 static meshcclResult_t read_wrap(mci_spec* p, mci_piece value) {
   mci_topo* topo = p->topo;
-  static const char axes[] = "xyzw";
   if (topo->ndims < 2 || topo->ring[0]) COMPLAIN(p, value, "does not fit: wrap= is for a mesh of two or more sides");
-  for (const char* at = value.at; at < value.end; at++) {
-    const char* axis = strchr(axes, *at);
-    uint32_t k = axis ? (uint32_t)(axis - axes) : MCI_MAX_DIMS;
-    if (k >= topo->ndims || topo->ring[topo->ndims - 1 - k])
-      COMPLAIN(p, value, "is no set of dimensions; write each of %.*s at most once (x is the last side)",
-               (int)topo->ndims, axes);
-    topo->ring[topo->ndims - 1 - k] = true;
-  }
+  MCI_TRY(mci_spec_dims(p, value, topo->ring));
   if (value.at == value.end) COMPLAIN(p, p->given[MCI_OPT_WRAP], "names no dimension; write wrap=x, or leave it out");
   return meshcclSuccess;
 }
@@ -244,7 +236,8 @@ static const struct {
     {"o", MCI_OPT_COST, true, false},           {"wrap", MCI_OPT_WRAP, true, true},
     {"dead", MCI_OPT_DEAD, true, true},         {"cut", MCI_OPT_CUT, true, true},
     {"pick", MCI_OPT_PICK, true, true},         {"map", MCI_OPT_MAP, true, false},
-    {"level", MCI_OPT_LEVEL, true, false},      {"routed", MCI_OPT_MODE, false, false},
+    {"level", MCI_OPT_LEVEL, true, false},      {"apart", MCI_OPT_APART, true, true},
+    {"plane", MCI_OPT_PLANE, true, true},       {"routed", MCI_OPT_MODE, false, false},
     {"neighbours", MCI_OPT_MODE, false, false}, {"neighbors", MCI_OPT_MODE, false, false},
 };
 
@@ -256,15 +249,17 @@ static meshcclResult_t read_option(mci_spec* p, mci_piece text) {
   while (row < MCI_COUNT(options) && !mci_spec_equals(name, options[row].name)) row++;
   if (row == MCI_COUNT(options))
     COMPLAIN(p, text,
-             "is no option; options are a rate (50GB/s), a delay (500ns), o=, wrap=, level=, dead=, cut=, pick=, map=, "
-             "routed, neighbours");
+             "is no option; options are a rate (50GB/s), a delay (500ns), o=, wrap=, apart=, level=, plane=, dead=, "
+             "cut=, pick=, map=, routed, neighbours");
   if (options[row].value != (name.end < text.end))
     COMPLAIN(p, text, options[row].value ? "lacks a value after '='" : "takes no value; write the word alone");
   if (options[row].grid && p->topo->full)
     COMPLAIN(p, text, "does not fit a full graph, which has no coordinates; give fewer ranks");
   mci_spec_option id = options[row].id;
-  if (p->given[id].at && id != MCI_OPT_LEVEL) COMPLAIN(p, text, "repeats an option; give it once");
-  bool lists = id == MCI_OPT_DEAD || id == MCI_OPT_CUT || id == MCI_OPT_PICK || id == MCI_OPT_MAP;
+  if (p->given[id].at && id != MCI_OPT_LEVEL && id != MCI_OPT_PLANE)
+    COMPLAIN(p, text, "repeats an option; give it once");
+  bool lists = id == MCI_OPT_DEAD || id == MCI_OPT_CUT || id == MCI_OPT_PICK || id == MCI_OPT_MAP ||
+               id == MCI_OPT_APART || id == MCI_OPT_PLANE;
   if (lists && p->topo->nodes > MCI_MAX_LISTED_NODES)
     COMPLAIN(p, text, "is for topologies of at most %u nodes", MCI_MAX_LISTED_NODES);
   p->given[id] = text;
@@ -289,8 +284,13 @@ static meshcclResult_t read_option(mci_spec* p, mci_piece text) {
         COMPLAIN(p, text, "is one level too many; there are at most %d", MCI_MAX_LEVELS);
       p->level[p->nlevels++] = value;
       return meshcclSuccess;
+    case MCI_OPT_PLANE:
+      if (p->nplanes == MCI_MAX_PLANES)
+        COMPLAIN(p, text, "is one plane too many; there are at most %d", MCI_MAX_PLANES);
+      p->plane[p->nplanes++] = value;
+      return meshcclSuccess;
     default:
-      return meshcclSuccess; /* MCI_OPT_CUT waits until wrap= is known */
+      return meshcclSuccess; /* MCI_OPT_APART and MCI_OPT_CUT wait until wrap= is known */
   }
 }
 
@@ -306,12 +306,14 @@ static meshcclResult_t read_options(mci_spec* p, mci_piece text) {
 /* What only the whole spec shows. */
 static meshcclResult_t check_whole(mci_spec* p) {
   mci_topo* topo = p->topo;
-  mci_piece cut = p->given[MCI_OPT_CUT];
+  mci_piece cut = p->given[MCI_OPT_CUT], apart = p->given[MCI_OPT_APART];
+  if (apart.at) MCI_TRY(mci_spec_apart(p, (mci_piece){apart.at + strlen("apart="), apart.end}));
   if (cut.at)
     MCI_TRY(read_list(p, (mci_piece){cut.at + strlen("cut="), cut.end}, (uint64_t)topo->nodes * MCI_MAX_DIMS, add_cut));
   if (topo->ndead == topo->nodes)
     COMPLAIN(p, p->given[MCI_OPT_DEAD], "leaves no node alive; a topology has at least one rank");
   MCI_TRY(mci_spec_levels(p));
+  MCI_TRY(mci_spec_planes(p));
   mci_grid_sort(topo);
   for (uint32_t i = 0; i < topo->npick; i++)
     if (mci_grid_is_dead(topo, topo->pick[i]))

@@ -15,6 +15,8 @@ typedef enum {
   MCI_OPT_MAP,
   MCI_OPT_MODE,
   MCI_OPT_LEVEL,
+  MCI_OPT_APART,
+  MCI_OPT_PLANE,
   MCI_NUM_OPTS
 } mci_spec_option;
 
@@ -28,7 +30,8 @@ typedef struct {
   mci_topo* topo;
   mci_piece given[MCI_NUM_OPTS];   /* where each option stood; at == NULL: not given */
   mci_piece level[MCI_MAX_LEVELS]; /* what follows level=: read when sides and links are known */
-  uint32_t nlevels;
+  mci_piece plane[MCI_MAX_PLANES];
+  uint32_t nlevels, nplanes;
   uint32_t* map;
   uint32_t nmap, cap_map;
   uint8_t* seen; /* bit per node (dead, pick) or per link (cut) of the list being read */
@@ -47,5 +50,10 @@ bool mci_spec_is_name(mci_piece s);
 /* Rate, delay and cost per message among the fields of a level: `text` starts behind a ':' and goes on to the end. */
 meshcclResult_t mci_spec_link(const mci_spec* p, mci_piece text, mci_link* link);
 
+/* Letters of dimensions, "xz": sets them in `out`, where none of them may be set. */
+meshcclResult_t mci_spec_dims(const mci_spec* p, mci_piece value, bool out[MCI_MAX_DIMS]);
+
 meshcclResult_t mci_spec_levels(mci_spec* p);
+meshcclResult_t mci_spec_apart(mci_spec* p, mci_piece value);
+meshcclResult_t mci_spec_planes(mci_spec* p);
 #endif

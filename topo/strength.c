@@ -1,16 +1,16 @@
-/* Strength of a graph: min over partitions of (crossing links) / (parts - 1); its inverse bounds all-reduce
+/* Strength of a graph: min over partitions of (crossing capacity) / (parts - 1); its inverse bounds all-reduce
  * (Nash-Williams and Tutte 1961: a fractional packing of spanning trees reaches it).
  *
  * For a candidate a/b a partition P with links(P) * b < a * (parts - 1) is one whose sum over its sets S of
- * b * inner(S) + a exceeds b * nlinks + a. The largest such sum comes from one greedy pass (Dilworth truncation;
- * Cunningham 1985): nodes enter in order, node v gets the least capacity w(v) such that w(S) >= b * inner(S) + a for
- * every set S of nodes so far with v in it. Newton's method repeats with the partition's own ratio until none is worse;
- * ratios only fall, so it ends.
+ * b * inner(S) + a exceeds b * (capacity of all links) + a. The largest such sum comes from one greedy pass (Dilworth
+ * truncation; Cunningham 1985): nodes enter in order, node v gets the least capacity w(v) such that w(S) >= b *
+ * inner(S) + a for every set S of nodes so far with v in it. Newton's method repeats with the partition's own ratio
+ * until none is worse; ratios only fall, so it ends.
  *
- * The pass keeps an assignment: every link's b units lie at its ends, never more at a node than its capacity. A new
- * node starts with all units of its links to earlier nodes and moves them along links to nodes with room; what cannot
- * move raises its capacity, and the set it reached is tight: one part. Room is never far in grids, so a pass is close
- * to linear, and nothing is built anew per node. */
+ * The pass keeps an assignment: every link's units, b per unit of capacity, lie at its ends, never more at a node than
+ * its capacity. A new node starts with all units of its links to earlier nodes and moves them along links to nodes with
+ * room; what cannot move raises its capacity, and the set it reached is tight: one part. Room is never far in grids, so
+ * a pass is close to linear, and nothing is built anew per node. */
 #include <string.h>
 
 #include "topo/net.h"
@@ -68,7 +68,7 @@ static uint32_t far_end(const state* s, uint32_t link, uint32_t node) {
 }
 
 static int64_t units_at(const state* s, uint32_t link, uint32_t node) {
-  return s->net->link[link][0] == node ? s->held[link] : s->b - s->held[link];
+  return s->net->link[link][0] == node ? s->held[link] : s->b * s->net->cap[link] - s->held[link];
 }
 
 static void move_units(state* s, uint32_t link, uint32_t from, int64_t units) {
@@ -114,8 +114,8 @@ static int64_t enter(state* s, uint32_t v) {
   for (uint32_t i = s->first[v]; i < s->first[v + 1]; i++) {
     uint32_t link = s->arcs[i];
     if (far_end(s, link, v) > v) continue;
-    s->held[link] = s->net->link[link][0] == v ? s->b : 0;
-    excess += s->b;
+    s->held[link] = s->net->link[link][0] == v ? s->b * s->net->cap[link] : 0;
+    excess += s->b * s->net->cap[link];
   }
   while (excess > 0) {
     uint32_t goal = find_room(s, v);
@@ -131,7 +131,7 @@ static int64_t enter(state* s, uint32_t v) {
 static mci_ratio partition_ratio(state* s) {
   mci_ratio ratio = {0, 0};
   for (uint32_t i = 0; i < s->net->nlinks; i++)
-    ratio.num += part_of(s, s->net->link[i][0]) != part_of(s, s->net->link[i][1]);
+    if (part_of(s, s->net->link[i][0]) != part_of(s, s->net->link[i][1])) ratio.num += (uint64_t)s->net->cap[i];
   for (uint32_t node = 0; node < s->net->nnodes; node++) ratio.den += s->part[node] == node;
   ratio.den--;
   return ratio;
@@ -140,13 +140,15 @@ static mci_ratio partition_ratio(state* s) {
 meshcclResult_t mci_net_strength(const mci_net* net, mci_ratio* out) {
   state s = {0};
   MCI_TRY(create(net, &s));
-  mci_ratio ratio = {net->nlinks, net->nnodes - 1};
+  int64_t whole = 0;
+  for (uint32_t i = 0; i < net->nlinks; i++) whole += net->cap[i];
+  mci_ratio ratio = {(uint64_t)whole, net->nnodes - 1};
   for (;;) {
     s.a = (int64_t)ratio.num;
     s.b = (int64_t)ratio.den;
     int64_t capacity = 0;
     for (uint32_t node = 0; node < net->nnodes; node++) capacity += enter(&s, node);
-    if (capacity <= s.b * net->nlinks + s.a) break;
+    if (capacity <= s.b * whole + s.a) break;
     ratio = partition_ratio(&s);
   }
   destroy(&s);

@@ -118,6 +118,41 @@ static meshcclResult_t cut_levels(const mci_topo* topo, const box* b, mci_topo* 
   return meshcclSuccess;
 }
 
+/* The planes of the parent, seen from inside the box. */
+static meshcclResult_t cut_planes(const mci_topo* topo, const box* b, mci_topo* child) {
+  uint32_t kept = 0;
+  for (uint32_t d = 0; d < topo->ndims; d++)
+    if (b->extent[d] > 1) child->apart[kept++] = topo->apart[d];
+  for (uint32_t p = 0; p < topo->nplanes; p++) {
+    mci_plane* plane = &child->plane[child->nplanes++];
+    memcpy(plane->name, topo->plane[p].name, sizeof plane->name);
+    plane->link = topo->plane[p].link;
+    for (uint32_t i = 0; i < topo->plane[p].npatterns; i++) {
+      mci_pattern pattern = {0};
+      bool inside = true;
+      uint32_t n = 0;
+      for (uint32_t d = 0; d < topo->ndims; d++) {
+        uint32_t at = topo->plane[p].patterns[i][d];
+        if (at != MCI_ANY) at = (at + topo->side[d] - b->start[d]) % topo->side[d];
+        inside = inside && (at == MCI_ANY || at < b->extent[d]);
+        if (b->extent[d] > 1) pattern[n++] = at;
+      }
+      if (inside) MCI_TRY(mci_plane_add(plane, pattern));
+    }
+  }
+  return meshcclSuccess;
+}
+
+static meshcclResult_t cut_box(const mci_topo* topo, const box* b, mci_topo* child) {
+  MCI_TRY(cut_levels(topo, b, child));
+  return cut_planes(topo, b, child);
+}
+
+static meshcclResult_t copy_packaging(const mci_topo* topo, mci_topo* child) {
+  MCI_TRY(mci_levels_copy(topo, child));
+  return mci_planes_copy(topo, child);
+}
+
 /* map[i]: row-major place of the i-th node inside the box. */
 static meshcclResult_t make_box(const mci_topo* topo, const box* b, const uint32_t* nodes, uint32_t n, uint32_t* map,
                                 mci_topo** out) {
@@ -193,31 +228,43 @@ static meshcclResult_t make_full(const mci_topo* topo, const uint32_t* nodes, ui
   return result;
 }
 
+/* boxed NULL: the part keeps the geometry, or is a part of a full graph. */
 static meshcclResult_t make_part(const mci_topo* topo, const uint32_t* nodes, uint32_t n, uint32_t* map,
-                                 mci_topo** out) {
+                                 const box* boxed, mci_topo** out) {
   mci_topo* child = NULL;
-  box b = {0};
-  bool boxed = !topo->full && find_box(topo, nodes, n, map, &b);
   if (topo->full) {
     MCI_TRY(mci_topo_full(n, &child));
   } else {
-    MCI_TRY(boxed ? make_box(topo, &b, nodes, n, map, &child) : make_pick(topo, nodes, n, map, &child));
+    MCI_TRY(boxed ? make_box(topo, boxed, nodes, n, map, &child) : make_pick(topo, nodes, n, map, &child));
   }
   child->link = topo->link;
   child->routed = topo->routed;
   meshcclResult_t result;
   MCI_TRY_OR(topo->full ? make_full(topo, nodes, n, map, child)
-             : boxed    ? cut_levels(topo, &b, child)
-                        : mci_levels_copy(topo, child),
+             : boxed    ? cut_box(topo, boxed, child)
+                        : copy_packaging(topo, child),
              err_destroy);
   MCI_TRY_OR(mci_grid_finish(child), err_destroy);
   if (child->pick) mci_levels_drop_outer(child);
+  for (uint32_t p = child->nplanes; p-- > 0;)
+    if (child->plane[p].nmembers < 2) mci_planes_remove(child, p);
   MCI_TRY_OR(mci_topo_set_map(child, map, n), err_destroy);
   *out = child;
   return meshcclSuccess;
 err_destroy:
   mci_topo_destroy(child);
   return result;
+}
+
+/* A box whose nodes were joined by what lies outside would fall apart. */
+static meshcclResult_t make_any_part(const mci_topo* topo, const uint32_t* nodes, uint32_t n, uint32_t* map,
+                                     mci_topo** out) {
+  box b = {0};
+  bool boxed = !topo->full && find_box(topo, nodes, n, map, &b);
+  MCI_TRY(make_part(topo, nodes, n, map, boxed ? &b : NULL, out));
+  if (!boxed || mci_topo_connected(*out)) return meshcclSuccess;
+  mci_topo_destroy(*out);
+  return make_part(topo, nodes, n, map, NULL, out);
 }
 
 meshcclResult_t mci_topo_subset(const mci_topo* topo, const uint32_t* ranks, uint32_t n, mci_topo** out) {
@@ -227,7 +274,7 @@ meshcclResult_t mci_topo_subset(const mci_topo* topo, const uint32_t* ranks, uin
   meshcclResult_t result = nodes && map ? meshcclSuccess : mci_oom(bytes);
   if (result == meshcclSuccess) {
     for (uint32_t i = 0; i < n; i++) nodes[i] = mci_grid_node(topo, ranks[i]);
-    result = make_part(topo, nodes, n, map, out);
+    result = make_any_part(topo, nodes, n, map, out);
   }
   mci_free(nodes);
   mci_free(map);
@@ -243,7 +290,7 @@ meshcclResult_t mci_topo_healthy(const mci_topo* topo, mci_topo** out) {
   meshcclResult_t result;
   MCI_TRY_OR(copy_list(topo->pick, topo->npick, sizeof *topo->pick, &whole->pick), err_destroy);
   whole->npick = topo->npick;
-  MCI_TRY_OR(mci_levels_copy(topo, whole), err_destroy);
+  MCI_TRY_OR(copy_packaging(topo, whole), err_destroy);
   MCI_TRY_OR(mci_grid_finish(whole), err_destroy);
   *out = whole;
   return meshcclSuccess;

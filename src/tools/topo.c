@@ -102,6 +102,42 @@ static meshcclResult_t drawing(const mci_topo* topo, bool asked, mci_str* out) {
 
 /* ---- for people ---- */
 
+static void text_link(mci_link link, mci_str* out) {
+  mci_str_add(out, "%.6g GB/s, %.6g ns", (double)link.bw_Bps * 1e-9, (double)link.lat_ps * 1e-3);
+  if (link.cost_ps) mci_str_add(out, ", %.6g ns per message", (double)link.cost_ps * 1e-3);
+}
+
+static void group_sizes(const mci_topo* topo, uint32_t level, uint32_t* low, uint32_t* high) {
+  *low = UINT32_MAX;
+  *high = 0;
+  for (uint32_t g = 0; g < mci_topo_ngroups(topo, level); g++) {
+    uint32_t size = mci_topo_group_size(topo, level, g);
+    *low = MCI_MIN(*low, size);
+    *high = MCI_MAX(*high, size);
+  }
+}
+
+static void text_levels(const mci_topo* topo, mci_str* out) {
+  for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++) {
+    uint32_t low, high, groups = mci_topo_ngroups(topo, l);
+    group_sizes(topo, l, &low, &high);
+    mci_str_add(out, "level       %s: %u group%s of %u", mci_topo_level_name(topo, l), groups, groups > 1 ? "s" : "",
+                low);
+    mci_str_add(out, low < high ? " to %u ranks" : " ranks", high);
+    if (groups > 1) {
+      mci_str_add(out, ", between them ");
+      text_link(mci_topo_class(topo, l + 1), out);
+    }
+    mci_str_add(out, "\n");
+  }
+  for (uint32_t p = 0; p < mci_topo_nplanes(topo); p++) {
+    mci_str_add(out, "plane       %s: a switch with %u ports, ", mci_topo_plane_name(topo, p),
+                mci_topo_plane_size(topo, p));
+    text_link(mci_topo_plane_link(topo, p), out);
+    mci_str_add(out, "\n");
+  }
+}
+
 static void text_shape(const mci_topo* topo, mci_str* out) {
   uint32_t n = mci_topo_ndims(topo), low, high;
   mci_link link = mci_topo_link(topo);
@@ -117,6 +153,7 @@ static void text_shape(const mci_topo* topo, mci_str* out) {
   mci_str_add(out, "links       %llu, %.6g GB/s in each direction, %.6g ns per hop, %.6g ns per message\n",
               (unsigned long long)mci_topo_nlinks(topo), (double)link.bw_Bps * 1e-9, (double)link.lat_ps * 1e-3,
               (double)link.cost_ps * 1e-3);
+  text_levels(topo, out);
   mci_str_add(out, "neighbours  %u", low);
   mci_str_add(out, low < high ? " to %u per rank\n" : " per rank\n", high);
   if (mci_topo_connected(topo)) mci_str_add(out, "diameter    %u hops\n", mci_topo_diameter(topo));
@@ -160,6 +197,26 @@ static meshcclResult_t text_report(const mci_topo* topo, const topo_options* o, 
 
 /* ---- for programs ---- */
 
+static void json_link(mci_link link, mci_str* out) {
+  mci_str_add(out, "\"bandwidth_Bps\":%llu,\"latency_ps\":%llu,\"cost_ps\":%llu}", (unsigned long long)link.bw_Bps,
+              (unsigned long long)link.lat_ps, (unsigned long long)link.cost_ps);
+}
+
+static void json_levels(const mci_topo* topo, mci_str* out) {
+  for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++) {
+    mci_str_add(out, "%s{\"name\":\"%s\",\"groups\":%u,", l ? "," : ",\"levels\":[", mci_topo_level_name(topo, l),
+                mci_topo_ngroups(topo, l));
+    json_link(mci_topo_class(topo, l + 1), out);
+  }
+  if (mci_topo_nlevels(topo)) mci_str_add(out, "]");
+  for (uint32_t p = 0; p < mci_topo_nplanes(topo); p++) {
+    mci_str_add(out, "%s{\"name\":\"%s\",\"ports\":%u,", p ? "," : ",\"planes\":[", mci_topo_plane_name(topo, p),
+                mci_topo_plane_size(topo, p));
+    json_link(mci_topo_plane_link(topo, p), out);
+  }
+  if (mci_topo_nplanes(topo)) mci_str_add(out, "]");
+}
+
 static void json_shape(const mci_topo* topo, mci_str* out) {
   uint32_t n = mci_topo_ndims(topo), low, high;
   mci_link link = mci_topo_link(topo);
@@ -170,6 +227,7 @@ static void json_shape(const mci_topo* topo, mci_str* out) {
   for (uint32_t d = 0; d < n; d++) mci_str_add(out, "%s%s", d ? "," : "", mci_topo_wraps(topo, d) ? "true" : "false");
   mci_str_add(out, "],\"dead\":%u,\"cut\":%u,\"links\":%llu,\"least_neighbours\":%u,\"most_neighbours\":%u",
               mci_topo_ndead(topo), mci_topo_ncut(topo), (unsigned long long)mci_topo_nlinks(topo), low, high);
+  json_levels(topo, out);
   mci_str_add(out, ",\"bandwidth_Bps\":%llu,\"latency_ps\":%llu,\"cost_ps\":%llu", (unsigned long long)link.bw_Bps,
               (unsigned long long)link.lat_ps, (unsigned long long)link.cost_ps);
   bool connected = mci_topo_connected(topo);

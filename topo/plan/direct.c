@@ -25,7 +25,7 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
 }
 
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
-  mci_link link = mci_topo_link(topo);
+  mci_link link = mci_topo_worst(topo);
   uint32_t n = mci_topo_nranks(topo);
   bool rooted = mci_coll_rooted(request->coll), twice = request->coll == MCI_ALL_REDUCE;
   bool whole = request->coll == MCI_BROADCAST || request->coll == MCI_REDUCE;

@@ -26,7 +26,7 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
 /* Besides the wire, every rank copies the vector and folds n of them, where a reduce-scatter folds one vector's worth
  * in all: memory works at least as hard as a link, so that extra is charged at the link's rate. */
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
-  mci_link link = mci_topo_link(topo);
+  mci_link link = mci_topo_worst(topo);
   uint32_t n = mci_topo_nranks(topo);
   uint64_t sharing = n > 1 ? mci_routes_all_pairs(topo) : 0;
   *out = (mci_plan_cost){.steps = n > 1, .channels = 1, .chunks = 1, .load = (double)sharing};

@@ -11,7 +11,7 @@
 static const char* refuse(const mci_topo* topo, const mci_request* request, char* buffer, size_t size) {
   (void)request, (void)buffer, (void)size;
   if (mci_topo_is_full(topo)) return "the ranks are joined pairwise, not as a grid";
-  if (!mci_topo_is_regular(topo)) return "the grid has holes or not all of it takes part";
+  if (!mci_topo_is_regular(topo)) return "the grid has holes or gaps, or not all of it takes part";
   if (mci_topo_nranks(topo) == 1) return "a single rank has no neighbours";
   uint32_t longer = 0, rings = 0;
   for (uint32_t d = 0; d < mci_topo_ndims(topo); d++) {
@@ -31,7 +31,8 @@ static mci_phases phases_of(const mci_topo* topo, const mci_request* request, ui
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
   mci_phases phases = phases_of(topo, request, 0);
   mci_axis_links links[MCI_MAX_DIMS];
-  for (uint32_t a = 0; a < phases.naxes; a++) links[a] = (mci_axis_links){mci_topo_link(topo), 0, 1};
+  for (uint32_t d = 0, a = 0; d < mci_topo_ndims(topo); d++)
+    if (mci_topo_side(topo, d) > 1) links[a++] = (mci_axis_links){mci_topo_axis_worst(topo, d), 0, 1};
   mci_phases_cost(&phases, links, request->bytes, out);
 }
 

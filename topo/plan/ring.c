@@ -37,7 +37,7 @@ static void cost_of(const mci_topo* topo, const mci_request* request, bool one_w
   mci_cycle_of(topo, &cycle);
   mci_phases phases = phases_of(topo, request, one_way);
   uint32_t n = phases.axes[0].n;
-  mci_axis_links links = {mci_topo_link(topo), cycle.round - n, cycle.round > n ? 2 : 1};
+  mci_axis_links links = {mci_topo_worst(topo), cycle.round - n, cycle.round > n ? 2 : 1};
   if (n == 2) links.load = 1; /* there and back are the two directions of one route */
   mci_phases_cost(&phases, &links, request->bytes, out);
 }

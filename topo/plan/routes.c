@@ -1,5 +1,5 @@
 /* How many messages share the busiest link when traffic takes dimension-order routes (last dimension first, the short
- * way round a ring; half way round counts as upwards). Used for costs only. */
+ * way round a ring; half way round counts as upwards). Estimates where planes join parts. Used for costs only. */
 #include <stdio.h>
 
 #include "base/base.h"
@@ -15,8 +15,24 @@ static uint64_t around_holes(const mci_topo* topo, uint64_t messages) {
   return mci_topo_is_regular(topo) ? messages : messages + (messages + 1) / 2;
 }
 
+/* Parts that only planes join, and the ports of all planes. */
+static uint64_t parts_of(const mci_topo* topo) {
+  uint64_t parts = 1;
+  for (uint32_t d = 0; d < mci_topo_ndims(topo); d++) parts *= mci_topo_apart(topo, d) ? mci_topo_side(topo, d) : 1;
+  return parts;
+}
+
+static uint64_t ports_of(const mci_topo* topo) {
+  uint64_t ports = 0;
+  for (uint32_t p = 0; p < mci_topo_nplanes(topo); p++) ports += mci_topo_plane_size(topo, p);
+  return MCI_MAX(ports, 1u);
+}
+
 uint64_t mci_routes_all_pairs(const mci_topo* topo) {
   if (mci_topo_is_full(topo)) return 1;
+  uint64_t ranks = mci_topo_nranks(topo), parts = parts_of(topo);
+  /* What leaves the parts is spread over the ports; on the way to them it shares links with the rest. */
+  if (parts > 1) return 2 * (ranks * (ranks - ranks / parts) / ports_of(topo) + 1);
   uint64_t nodes = 1, worst = 1;
   for (uint32_t d = 0; d < mci_topo_ndims(topo); d++) nodes *= mci_topo_side(topo, d);
   for (uint32_t d = 0; d < mci_topo_ndims(topo); d++) {
@@ -28,6 +44,7 @@ uint64_t mci_routes_all_pairs(const mci_topo* topo) {
 
 uint64_t mci_routes_to_one(const mci_topo* topo, uint32_t root) {
   if (mci_topo_is_full(topo)) return 1;
+  if (parts_of(topo) > 1) return mci_topo_nranks(topo); /* perhaps all of it over the root's last link */
   uint32_t at[MCI_MAX_DIMS];
   mci_topo_coords(topo, root, at);
   uint64_t behind = 1, worst = 1;

@@ -20,7 +20,7 @@
 static const char* refuse(const mci_topo* topo, const mci_request* request, char* buffer, size_t size) {
   (void)request, (void)buffer, (void)size;
   if (mci_topo_is_full(topo)) return "the ranks are joined pairwise, not as a grid";
-  if (!mci_topo_is_regular(topo)) return "the grid has holes or not all of it takes part";
+  if (!mci_topo_is_regular(topo)) return "the grid has holes or gaps, or not all of it takes part";
   return mci_topo_nranks(topo) == 1 ? "a single rank has no neighbours" : NULL;
 }
 
@@ -36,15 +36,16 @@ static uint64_t slices(const mci_axis* axis, uint32_t chunks) {
 }
 
 static uint64_t predict(const mci_topo* topo, const mci_axis* axes, uint32_t naxes, uint64_t bytes, uint32_t chunks) {
-  mci_link link = mci_topo_link(topo);
-  uint64_t slowest = 0, hops = 0;
-  for (uint32_t a = 0; a < naxes; a++) {
+  uint64_t slowest = 0, delay = 0;
+  for (uint32_t a = 0, d = 0; a < naxes; a++, d++) {
+    while (mci_topo_side(topo, d) == 1) d++;
+    mci_link link = mci_topo_axis_worst(topo, d);
     uint64_t slice = mci_cost_wire(&link, mci_cost_share(bytes, 1, (uint64_t)axes[a].n * naxes));
     uint64_t time = slices(&axes[a], chunks) * (slice + chunks * link.cost_ps);
     slowest = MCI_MAX(slowest, time);
-    hops += mci_axis_depth(&axes[a]);
+    delay += mci_axis_depth(&axes[a]) * link.lat_ps;
   }
-  return naxes * slowest + hops * link.lat_ps;
+  return naxes * slowest + delay;
 }
 
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {

@@ -49,7 +49,7 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
 /* ---- cost ---- */
 /* (K + passes * depth - 1) messages of 1/K of the vector, one after the other, and the delay of each pass. */
 static void cost_of_whole(const mci_topo* topo, const mci_request* request, const mci_tree* tree, mci_plan_cost* out) {
-  mci_link link = mci_topo_link(topo);
+  mci_link link = mci_topo_worst(topo);
   uint64_t passes = mci_coll_rooted(request->coll) ? 1 : 2, steps = passes * tree->depth;
   *out = (mci_plan_cost){.cost_ps = UINT64_MAX, .steps = (uint32_t)steps, .channels = (uint32_t)passes, .load = 1};
   for (uint32_t chunks = 1; chunks <= MAX_CHUNKS; chunks *= 2) {
@@ -66,7 +66,7 @@ static void cost_of_whole(const mci_topo* topo, const mci_request* request, cons
 /* Every block passes the root's link to its branch: the largest branch counts. Where every block meets every rank, a
  * link carries the blocks of all ranks on one of its sides, and a leaf has all others on the far one. */
 static void cost_of_blocks(const mci_topo* topo, const mci_request* request, const mci_tree* tree, mci_plan_cost* out) {
-  mci_link link = mci_topo_link(topo);
+  mci_link link = mci_topo_worst(topo);
   uint32_t n = mci_topo_nranks(topo), branch = everywhere(request->coll) ? n - 1 : mci_tree_largest_branch(tree);
   uint64_t message = mci_cost_wire(&link, mci_cost_share(request->bytes, 1, n)) + link.cost_ps;
   uint32_t children[MCI_TREE_MAX_CHILDREN];

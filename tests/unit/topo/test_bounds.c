@@ -32,13 +32,25 @@ static void expect_factor(const char* spec, mci_coll coll, double wanted, double
 
 typedef struct {
   uint32_t n;
-  bool joined[MAX_NODES][MAX_NODES];
+  double joined[MAX_NODES][MAX_NODES];       /* rate of the link, 0: none */
+  uint32_t nplanes, members[MCI_MAX_PLANES]; /* members: bit per node */
+  double port[MCI_MAX_PLANES];
 } graph;
 
-static uint32_t leaving(const graph* g, uint32_t set) {
-  uint32_t links = 0;
+/* What the planes let out of a set. */
+static double crossing(const graph* g, uint32_t set) {
+  double sum = 0;
+  for (uint32_t p = 0; p < g->nplanes; p++) {
+    int inside = __builtin_popcount(g->members[p] & set), all = __builtin_popcount(g->members[p]);
+    sum += g->port[p] * MCI_MIN(inside, all - inside);
+  }
+  return sum;
+}
+
+static double leaving(const graph* g, uint32_t set) {
+  double links = crossing(g, set);
   for (uint32_t a = 0; a < g->n; a++)
-    for (uint32_t b = 0; b < g->n; b++) links += (set >> a & 1) && !(set >> b & 1) && g->joined[a][b];
+    for (uint32_t b = 0; b < g->n; b++) links += (set >> a & 1) && !(set >> b & 1) ? g->joined[a][b] : 0;
   return links;
 }
 
@@ -67,9 +79,14 @@ static double exchange_value(double inside, double outside, double links) {
 /* Restricted growth strings enumerate the partitions. */
 static double worst_partition(const graph* g, uint32_t* part, uint32_t node, uint32_t parts) {
   if (node == g->n) {
-    uint32_t links = 0;
+    double links = 0;
     for (uint32_t a = 0; a < g->n; a++)
-      for (uint32_t b = 0; b < a; b++) links += part[a] != part[b] && g->joined[a][b];
+      for (uint32_t b = 0; b < a; b++) links += part[a] != part[b] ? g->joined[a][b] : 0;
+    for (uint32_t i = 0; i < parts && g->nplanes; i++) {
+      uint32_t set = 0;
+      for (uint32_t a = 0; a < g->n; a++) set |= part[a] == i ? 1u << a : 0;
+      links += crossing(g, set) / 2;
+    }
     return parts > 1 ? (double)(parts - 1) / links : 0;
   }
   double worst = 0;
@@ -86,8 +103,17 @@ static double strength_factor(const graph* g) {
 static graph graph_of(const mci_topo* topo) {
   graph g = {.n = mci_topo_nranks(topo)};
   assert_true(g.n <= MAX_NODES);
-  for (uint32_t a = 0; a < g.n; a++)
-    for (uint32_t b = 0; b < g.n; b++) g.joined[a][b] = mci_topo_adjacent(topo, a, b);
+  double base = (double)mci_topo_link(topo).bw_Bps;
+  for (uint32_t a = 0; a < g.n; a++) {
+    uint32_t peers[MAX_NODES], n = mci_topo_neighbors(topo, a, peers, MAX_NODES);
+    for (uint32_t i = 0; i < n; i++)
+      g.joined[a][peers[i]] = (double)mci_topo_class(topo, mci_topo_pair_class(topo, a, peers[i])).bw_Bps / base;
+  }
+  g.nplanes = mci_topo_nplanes(topo);
+  for (uint32_t p = 0; p < g.nplanes; p++) {
+    g.port[p] = (double)mci_topo_plane_link(topo, p).bw_Bps / base;
+    for (uint32_t a = 0; a < g.n; a++) g.members[p] |= mci_topo_in_plane(topo, p, a) ? 1u << a : 0;
+  }
   return g;
 }
 
@@ -136,6 +162,88 @@ static void closed_forms_equal_the_worst_cut_and_partition(void** state) {
   }
 }
 
+static void unequal_links_never_exceed_and_when_exact_equal_the_oracle(void** state) {
+  (void)state;
+  static const struct {
+    const char* spec;
+    bool exact; /* all-reduce and broadcast */
+  } rows[] = {
+      {"line:6@level=a:3:20GB/s", true},
+      {"ring:8@level=a:4:5GB/s", true},
+      {"mesh:3x3@level=a:2x2:10GB/s", true},
+      {"mesh:2x4@level=a:1x2:70GB/s,level=b:2x2:3GB/s", true},
+      {"mesh:3x3@level=a:1x2:10GB/s,dead=0.1", true},
+      {"torus:3x3@level=a:2x2:60GB/s,cut=0.0-0.1,map=8.7.6.5.4.3.2.1.0", true},
+      {"mesh:3x3@1PB/s,level=a:2x2:7B/s", false},
+      {"mesh:3x3@7B/s,level=a:2x2:1PB/s", false},
+      {"mesh:3x3@plane=s:10GB/s:1us:*.0", false},
+      {"mesh:2x4@apart=y,plane=s:10GB/s:1us:*.0+*.3", false},
+      {"mesh:3x3@level=a:1x3:10GB/s,apart=y,plane=s:5GB/s:*.*", false},
+      {"mesh:2x4@apart=x,plane=s:5GB/s:0.*,plane=t:7GB/s:1.*", false},
+      {"mesh:3x3@apart=y,plane=s:10GB/s:1us:*.0,plane=t:20GB/s:*.2,dead=1.1", false},
+  };
+  for (size_t i = 0; i < MCI_COUNT(rows); i++) {
+    mci_topo* topo = parse(rows[i].spec);
+    bool reduce, broadcast;
+    factor(topo, MCI_ALL_REDUCE, 0, &reduce);
+    factor(topo, MCI_BROADCAST, 0, &broadcast);
+    if (reduce != rows[i].exact || broadcast != rows[i].exact) fail_msg("%s: exact %d", rows[i].spec, reduce);
+    compare_all(rows[i].spec, topo);
+    mci_topo_destroy(topo);
+  }
+}
+
+/* Values of single cuts, by hand. */
+static void packaged_machines_have_known_bounds(void** state) {
+  (void)state;
+  /* A tray with slower seams: the partition into single dies. */
+  expect_factor("mesh:10x15@2TB/s,level=tile:5x5:1.8TB/s", MCI_ALL_REDUCE, 0.5488, 0.0002);
+  expect_factor("mesh:10x15@2TB/s,level=tile:5x5:0.9TB/s", MCI_ALL_REDUCE, 0.5826, 0.0002);
+  /* Two hosts share two ports: 2 (k - 1) N over k ports. */
+  expect_factor("full:8@50GB/s,level=host:4+4:12.5GB/s", MCI_ALL_REDUCE, 4, 1e-9);
+  expect_factor("full:12@50GB/s,level=host:4+4+4:12.5GB/s", MCI_ALL_REDUCE, 16.0 / 3, 1e-9);
+  expect_factor("full:8@50GB/s,level=host:4+4:12.5GB/s", MCI_ALL_GATHER, 2, 1e-9);
+  expect_factor("full:8@50GB/s,level=host:5+3:12.5GB/s", MCI_ALL_GATHER, 2.5, 1e-9);
+  expect_factor("full:8@50GB/s,level=host:4+4:12.5GB/s", MCI_ALL_TO_ALL, 8, 1e-9);
+  expect_factor("full:8@50GB/s,level=host:4+4:12.5GB/s", MCI_BROADCAST, 4, 1e-9);
+  expect_factor("full:8@50GB/s,level=host:5+3:12.5GB/s", MCI_GATHER, 1.5, 1e-9);
+  /* Twenty trays of 150, each with twenty ports: 2 * 19 N over 400 ports of 1/40. */
+  expect_factor("mesh:20x10x15@2TB/s,apart=z,plane=p:50GB/s:*.*.0+*.*.14", MCI_ALL_REDUCE, 3.8, 1e-9);
+  expect_factor("mesh:20x10x15@2TB/s,apart=z,plane=p:50GB/s:*.*.0+*.*.14", MCI_BROADCAST, 2, 1e-9);
+  /* Too large for flows: halves at a seam. */
+  expect_factor("mesh:1000x1000@level=a:500x500:25GB/s", MCI_ALL_TO_ALL, 500, 1e-9);
+  expect_factor("mesh:1000x1000@level=a:500x500:1GB/s", MCI_ALL_REDUCE, 999999.0 / (2 * 1000 * 998 + 2 * 20), 1e-9);
+  expect_factor("mesh:1000x1000@level=a:1x1:1GB/s", MCI_ALL_REDUCE, 50.0 * 999999 / (2 * 999000), 1e-6);
+}
+
+static void delays_follow_the_classes(void** state) {
+  (void)state;
+  static const struct {
+    const char* spec;
+    uint64_t all_ps, from_0_ps;
+  } rows[] = {
+      {"mesh:4x4@1TB/s,1ns,level=a:2x2:10ns", 2 * 12000, 2 * 12000},
+      {"mesh:5x5@1TB/"
+       "s,1ns,level=a:2x2:10ns,level=b:4x4:100ns,map=12.0.1.2.3.4.5.6.7.8.9.10.11.13.14.15.16.17.18.19.20.21."
+       "22.23.24",
+       2 * 112000, 2 * 101000},
+      {"full:8@1ns,level=a:4+4:10ns", 10000, 10000},
+      {"full:8@1ns,level=a:8:10ns", 1000, 1000},
+      {"ring:8@1ns,level=a:4:10ns", 4000, 4000},
+      {"mesh:2x3@5ns,apart=y,plane=p:2ns:*.0", 10000, 6000},
+  };
+  for (size_t i = 0; i < MCI_COUNT(rows); i++) {
+    mci_topo* topo = parse(rows[i].spec);
+    mci_bound all, rooted;
+    check_ok(mci_bound_of(topo, MCI_ALL_REDUCE, 1, 0, &all));
+    check_ok(mci_bound_of(topo, MCI_BROADCAST, 1, 0, &rooted));
+    if (all.latency_ps != rows[i].all_ps || rooted.latency_ps != rows[i].from_0_ps)
+      fail_msg("%s: %llu ps, from rank 0 %llu ps", rows[i].spec, (unsigned long long)all.latency_ps,
+               (unsigned long long)rooted.latency_ps);
+    mci_topo_destroy(topo);
+  }
+}
+
 /* Random holes and cuts in small grids; those in pieces must be refused. */
 static void holes_never_exceed_and_when_exact_equal_the_oracle(void** state) {
   (void)state;
@@ -180,23 +288,26 @@ static void cuts_of_random_graphs_equal_the_oracle(void** state) {
   for (int round = 0; round < 300; round++) {
     graph g = {.n = 2 + (uint32_t)(test_random(&random) % 7)};
     uint32_t links[MAX_NODES * MAX_NODES][2], nlinks = 0;
+    int64_t caps[MAX_NODES * MAX_NODES], most = round % 2 ? 1 : 30;
     uint64_t density = 1 + test_random(&random) % 4;
     for (uint32_t a = 1; a < g.n; a++) {
       uint32_t parent = (uint32_t)(test_random(&random) % a);
       for (uint32_t b = 0; b < a; b++) {
         if (b != parent && test_random(&random) % 4 >= density) continue;
-        g.joined[a][b] = g.joined[b][a] = true;
+        caps[nlinks] = 1 + (int64_t)(test_random(&random) % (uint64_t)most);
+        g.joined[a][b] = g.joined[b][a] = (double)caps[nlinks];
         links[nlinks][0] = a;
         links[nlinks++][1] = b;
       }
     }
-    mci_net net = {.nnodes = g.n, .nlinks = nlinks, .link = links};
+    mci_net net = {.nnodes = g.n, .nlinks = nlinks, .link = links, .cap = caps};
     mci_ratio ratio;
     check_ok(mci_net_strength(&net, &ratio));
     assert_true(fabs((double)ratio.den / (double)ratio.num - strength_factor(&g)) < 1e-9);
-    uint32_t least, larger;
+    uint64_t least;
+    uint32_t larger;
     check_ok(mci_net_min_cut(&net, &least, &larger));
-    assert_true(fabs(1.0 / least - worst_set(&g, UINT32_MAX, one_value)) < 1e-9);
+    assert_true(fabs(1.0 / (double)least - worst_set(&g, UINT32_MAX, one_value)) < 1e-9);
     for (uint32_t root = 0; root < g.n; root++) {
       ratio = (mci_ratio){0, 1};
       check_ok(mci_net_spread(&net, root, &ratio));
@@ -333,6 +444,9 @@ static void each_failing_allocation_is_reported(void** state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(closed_forms_equal_the_worst_cut_and_partition),
+      cmocka_unit_test(unequal_links_never_exceed_and_when_exact_equal_the_oracle),
+      cmocka_unit_test(packaged_machines_have_known_bounds),
+      cmocka_unit_test(delays_follow_the_classes),
       cmocka_unit_test(holes_never_exceed_and_when_exact_equal_the_oracle),
       cmocka_unit_test(cuts_of_random_graphs_equal_the_oracle),
       cmocka_unit_test(table_of_known_optima),
