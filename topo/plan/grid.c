@@ -11,7 +11,9 @@
 static const char* refuse(const mci_topo* topo, const mci_request* request, char* buffer, size_t size) {
   (void)request, (void)buffer, (void)size;
   if (mci_topo_is_full(topo)) return "the ranks are joined pairwise, not as a grid";
-  if (!mci_topo_is_regular(topo)) return "the grid has holes or gaps, or not all of it takes part";
+  for (uint32_t d = 0; d < mci_topo_ndims(topo); d++)
+    if (mci_topo_apart(topo, d)) return "a dimension has no links, only planes join what lies along it";
+  if (!mci_topo_is_regular(topo)) return "the grid has holes or not all of it takes part";
   if (mci_topo_nranks(topo) == 1) return "a single rank has no neighbours";
   uint32_t longer = 0, rings = 0;
   for (uint32_t d = 0; d < mci_topo_ndims(topo); d++) {

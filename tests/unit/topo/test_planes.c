@@ -103,7 +103,7 @@ static void ways_through_planes_are_shortest(void** state) {
       {"mesh:3x2x4@apart=z,plane=s:*.*.0+*.*.3", true, 42, 3, 3},
       {"mesh:3x5@apart=y,plane=s:*.2", true, 15, 1, 3},
       {"mesh:3x5@apart=y,plane=s:*.2,dead=1.2", false, 12, 1, 3},
-      {"mesh:3x5@apart=y,plane=s:*.2+*.0,dead=1.2", true, 15, 1, 2},
+      {"mesh:3x5@apart=y,plane=s:*.2+*.0+*.4,dead=1.2", true, 18, 1, 3},
       {"mesh:2x3@apart=y", false, 4, 1, 2},
       {"line:4@apart=x,plane=s:*", true, 4, 1, 1},
       {"torus:4x4@plane=s:0.0+2.2,map=15.14.13.12.11.10.9.8.7.6.5.4.3.2.1.0", true, 34, 4, 5},
