@@ -104,8 +104,9 @@ uint32_t mci_topo_plane_size(const mci_topo* topo, uint32_t plane); /* nodes wit
 bool mci_topo_in_plane(const mci_topo* topo, uint32_t plane, uint32_t rank);
 bool mci_topo_apart(const mci_topo* topo, uint32_t dim); /* no links along dim */
 
-/* Slowest rate, longest delay and highest cost per message of all links and ports that there are; of the links along a
- * dimension, whose delay is the mean of a way from wall to wall where it is open. */
+/* Slowest rate and highest cost per message of all links and ports that there are, and of the links along a dimension.
+ * The delay is the mean of a hop on a way through all of it, so that hops times delay is about the delay of a way; of a
+ * ring of unequal links, and of a full graph, the longest one. */
 mci_link mci_topo_worst(const mci_topo* topo);
 mci_link mci_topo_axis_worst(const mci_topo* topo, uint32_t dim);
 

@@ -265,6 +265,20 @@ mci_link mci_topo_axis_worst(const mci_topo* topo, uint32_t dim) {
   return worst;
 }
 
+/* Mean delay of the hops of a long way: through the whole grid, and once through every plane. */
+static uint64_t mean_delay(const mci_topo* topo) {
+  unsigned __int128 sum = 0;
+  uint64_t hops = topo->nplanes;
+  for (uint32_t p = 0; p < topo->nplanes; p++) sum += topo->plane[p].link.lat_ps;
+  for (uint32_t d = 0; d < topo->ndims; d++) {
+    if (topo->side[d] == 1 || mci_topo_apart(topo, d)) continue;
+    uint64_t steps = mci_topo_wraps(topo, d) ? topo->side[d] / 2 : topo->side[d] - 1;
+    sum += (unsigned __int128)steps * mci_topo_axis_worst(topo, d).lat_ps;
+    hops += steps;
+  }
+  return hops ? (uint64_t)((sum + hops - 1) / hops) : topo->link.lat_ps;
+}
+
 mci_link mci_topo_worst(const mci_topo* topo) {
   mci_link worst = {UINT64_MAX, 0, 0};
   for (uint32_t c = 0; c <= topo->nlevels; c++) {
@@ -274,7 +288,9 @@ mci_link mci_topo_worst(const mci_topo* topo) {
     if (there) worsen(&worst, mci_topo_class(topo, c));
   }
   for (uint32_t p = 0; p < topo->nplanes; p++) worsen(&worst, topo->plane[p].link);
-  return worst.bw_Bps == UINT64_MAX ? topo->link : worst;
+  if (worst.bw_Bps == UINT64_MAX) return topo->link;
+  if (!topo->full) worst.lat_ps = mean_delay(topo);
+  return worst;
 }
 
 /* ---- queries ---- */

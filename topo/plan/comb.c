@@ -49,7 +49,7 @@ static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost
 /* A message that takes longer than the delay forgives as much when the hops of the order are doubled; short ones need
  * more room. */
 static uint32_t patience(const mci_combs* combs, const mci_topo* topo) {
-  uint64_t lat = mci_topo_link(topo).lat_ps, message = combs->hop_ps - MCI_MIN(lat, combs->hop_ps);
+  uint64_t lat = mci_topo_worst(topo).lat_ps, message = combs->hop_ps - MCI_MIN(lat, combs->hop_ps);
   return message >= lat ? 2 * EXACT : 3 * EXACT;
 }
 

@@ -71,7 +71,7 @@ static void set_times(const mci_combs* combs, mci_comb_class* class) {
 void mci_combs_init(mci_combs* combs, const mci_topo* topo, const mci_request* request, uint32_t rank, uint32_t chunks,
                     uint32_t patience) {
   uint32_t share[MCI_MAX_DIMS];
-  mci_link link = mci_topo_link(topo);
+  mci_link link = mci_topo_worst(topo);
   memset(combs, 0, sizeof *combs);
   combs->wide = request->wide;
   combs->naxes = mci_grid_axes(topo, rank, combs->axes);

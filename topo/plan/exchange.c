@@ -24,15 +24,15 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
 }
 
 /* Besides the wire, every rank copies the vector and folds n of them, where a reduce-scatter folds one vector's worth
- * in all: memory works at least as hard as a link, so that extra is charged at the link's rate. */
+ * in all: memory works at least as hard as a link, so that extra is charged at the rate of the finest links. */
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
-  mci_link link = mci_topo_worst(topo);
+  mci_link link = mci_topo_worst(topo), inside = mci_topo_link(topo);
   uint32_t n = mci_topo_nranks(topo);
   uint64_t sharing = n > 1 ? mci_routes_all_pairs(topo) : 0;
   *out = (mci_plan_cost){.steps = n > 1, .channels = 1, .chunks = 1, .load = (double)sharing};
   out->cost_ps = mci_topo_diameter(topo) * link.lat_ps +
                  sharing * (link.cost_ps + mci_cost_wire(&link, request->bytes)) +
-                 (n > 1 ? n : 0) * mci_cost_wire(&link, request->bytes);
+                 (n > 1 ? n : 0) * mci_cost_wire(&inside, request->bytes);
 }
 
 static meshcclResult_t build(const mci_topo* topo, const mci_request* request, const mci_plan_cost* cost_of,
