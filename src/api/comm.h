@@ -73,6 +73,7 @@ struct meshcclComm {
   uint64_t splits;
   mci_call* free_calls;
   uint32_t spin_ns;                     /* how long waiting for a peer spins at present */
+  uint32_t crowded; /* waits for which yielding is not tried, see wait.c */
   bool flushing;                        /* somebody waits until nothing is under way */
   atomic_int async_pending;             /* operations on streams that are not finished */
   _Atomic(meshcclResult_t) async_error; /* any thread reads it; async_text is whole and final when it is set */
@@ -189,7 +190,7 @@ void mci_runtime_wake(void); /* there is work that nobody waits for */
 typedef struct {
   uint64_t idle_since_ns;
   uint32_t idle;
-  bool yielded;
+  bool yielded, crowded;
 } mci_waiter;
 void mci_wait_begin(mci_waiter* waiter);
 /* Called after a round without progress: spins, then yields, then sleeps. comm (may be NULL) is locked by the caller.

@@ -10,6 +10,8 @@
 #define MAX_HANDLES 16
 #define FREE_ROUNDS 16 /* rounds without a look at the clock */
 #define LEAST_SPIN_NS 500u
+#define TAKEN_NS 300000u /* a yield that took longer met somebody who uses the processor up ... */
+#define CROWDED_WAITS 256 /* ... and for so many waits this rank sleeps instead: who is woken goes before such */
 
 void mci_wait_begin(mci_waiter* waiter) { *waiter = (mci_waiter){0}; }
 
@@ -57,7 +59,11 @@ void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm) {
     return;
   }
   uint64_t now = mci_now_ns();
-  if (idle == FREE_ROUNDS) waiter->idle_since_ns = now;
+  if (idle == FREE_ROUNDS) {
+    waiter->idle_since_ns = now;
+    waiter->crowded = comm && comm->crowded > 0;
+    if (waiter->crowded) comm->crowded--;
+  }
   if (comm && ((idle & 63) == 0 || idle >= YIELDS_BEFORE_SLEEP)) {
     mci_comm_watch(comm, now);
     mci_runtime_progress();
@@ -67,12 +73,18 @@ void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm) {
     return;
   }
   waiter->yielded = true;
-  if (idle < YIELDS_BEFORE_SLEEP) {
+  bool yields = idle < YIELDS_BEFORE_SLEEP && !waiter->crowded;
+  if (yields) {
     sched_yield();
   } else {
     sleep_on(comm);
   }
-  if (comm) atomic_fetch_add_explicit(&comm->wait_ns, mci_now_ns() - now, memory_order_relaxed);
+  uint64_t took = mci_now_ns() - now;
+  if (comm && yields && took > TAKEN_NS) {
+    waiter->crowded = true;
+    comm->crowded = CROWDED_WAITS;
+  }
+  if (comm) atomic_fetch_add_explicit(&comm->wait_ns, took, memory_order_relaxed);
 }
 
 void mci_wait_call(meshcclComm_t comm, mci_call* call) {
