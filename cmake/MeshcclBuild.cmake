@@ -38,7 +38,7 @@ function(meshccl_module name)
 endfunction()
 
 # Tests in which threads share memory: built by the target tests_threads and run under the thread sanitizer.
-set(MESHCCL_THREAD_TESTS "^test_(shm|conformance_(shm|memory|self)|engine|boot|registry)")
+set(MESHCCL_THREAD_TESTS "^test_(shm|conformance_(shm|memory|self|tcp)|engine|boot|registry)")
 
 # meshccl_test(NAME FILE LABEL [TIMEOUT s]): one CMocka binary against the static library of all modules.
 function(meshccl_test name file label)

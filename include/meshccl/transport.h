@@ -58,7 +58,8 @@ typedef struct {
 enum {
   MESHCCL_CAN_MAP = 1,       /* map() works towards this peer */
   MESHCCL_CAN_GET = 2,       /* get() works towards this peer */
-  MESHCCL_SAME_PROCESS = 4   /* the peer's addresses are valid here */
+  MESHCCL_SAME_PROCESS = 4,  /* the peer's addresses are valid here */
+  MESHCCL_FILLS_IN_PROGRESS = 8 /* places are written inside progress() only, and not after disconnect() or broken() */
 };
 
 /* What a transport can do towards one peer. Latency and bandwidth are estimates for the choice among transports. */

@@ -95,8 +95,8 @@ static meshcclResult_t take_value(mci_lane* lane, const mci_header* header, size
   arrival->bytes = (uint32_t)bytes;
   arrival->full = true;
   if (bytes > 0) {
-    char* slot = NULL;
-    MCI_TRY(slot_for(lane, bytes, &slot));
+    char* slot = mci_place_of(lane, header, bytes);
+    if (!slot) MCI_TRY(slot_for(lane, bytes, &slot));
     arrival->data = slot;
     arrival->full = data != NULL;
     if (data) {

@@ -225,6 +225,14 @@ static bool moves_nothing(const mci_op* op, const meshcclFold_t* fold) {
   return true;
 }
 
+/* Where the only source of a step stands that stores what arrives: it may be the destination itself (place.c). */
+static const void* received_at(const mci_op* op, const mci_chan* chan, uint64_t offset) {
+  const mci_operand_state* source = &chan->operands[chan->step->ndst];
+  bool divides = (chan->step->flags & MCI_FINISH) && op->op == meshcclAvg;
+  if (chan->step->nsrc != 1 || divides || is_local(&source->arg)) return NULL;
+  return (const char*)mci_lane_front(source->lane)->data + offset;
+}
+
 /* Folds `length` elements, which are contiguous everywhere, `offset` elements into the slice. */
 static meshcclResult_t fold_stretch(mci_engine* engine, mci_run* run, mci_chan* chan, char** slots, bool spill_needed,
                                     uint64_t offset, uint64_t length) {
@@ -235,6 +243,7 @@ static meshcclResult_t fold_stretch(mci_engine* engine, mci_run* run, mci_chan* 
   meshcclFold_t fold = {
       .destinations = destinations, .sources = sources, .count = length, .type = op->type, .op = op->op};
   uint64_t got;
+  const void* received = received_at(op, chan, offset * op->type_size);
   for (unsigned k = 0; k < step->ndst; k++) {
     mci_operand_state* operand = &chan->operands[k];
     if (slots[k]) destinations[fold.ndestinations++] = slots[k] + offset * op->type_size;
@@ -244,6 +253,7 @@ static meshcclResult_t fold_stretch(mci_engine* engine, mci_run* run, mci_chan* 
     }
     if (!is_local(&operand->arg)) continue;
     void* at = mci_view_take(&operand->view, length, &got);
+    if (at == received) continue;
     if (spill_needed || !(operand->arg.flags & MCI_SPILL)) destinations[fold.ndestinations++] = at;
   }
   for (unsigned k = step->ndst; k < (unsigned)step->ndst + step->nsrc; k++) {

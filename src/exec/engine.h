@@ -260,6 +260,9 @@ const char* mci_op_text(const mci_op* op, char text[MCI_TEXT_BYTES]);
 mci_op* mci_engine_collective(mci_engine* engine); /* the collective under way, or NULL */
 meshcclResult_t mci_mismatch(mci_engine* engine, const mci_op* op, const mci_lane* lane, const mci_arrival* arrival);
 
+/* place.c: where a message may be received straight into the memory that the step waiting for it writes; NULL: nowhere. */
+void* mci_place_of(const mci_lane* lane, const mci_header* header, size_t bytes);
+
 /* channel.c */
 meshcclResult_t mci_chan_run(mci_engine* engine, mci_run* run, mci_chan* chan, int* moved);
 void mci_chan_explain(const mci_engine* engine, const mci_run* run, const mci_chan* chan, mci_str* out);

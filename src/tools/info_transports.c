@@ -1,4 +1,4 @@
-/* Tries every transport as a communicator of one rank would: open, own address, reach. Sends nothing. */
+/* Tries every transport as a communicator of two ranks would: open, own address, reach. Sends nothing. */
 #include <stdio.h>
 #include <string.h>
 
@@ -67,24 +67,43 @@ static int dial_nobody(void* self, const meshcclNetAddress_t* to) {
   return -1;
 }
 
+static meshcclTransportHost_t host_of(mci_info_transport* t, int rank) {
+  return (meshcclTransportHost_t){.abi = MESHCCL_TRANSPORT_ABI,
+                                  .size = sizeof(meshcclTransportHost_t),
+                                  .self = t,
+                                  .rank = rank,
+                                  .nranks = 2,
+                                  .log = keep_quiet,
+                                  .fail = keep_reason,
+                                  .parameter = parameter,
+                                  .arrive = no_arrival,
+                                  .received = no_completion,
+                                  .sent = no_completion,
+                                  .broken = no_break,
+                                  .hostId = mci_host_id(),
+                                  .mac = keyed_hash,
+                                  .random = random_bytes,
+                                  .listen = listen_here,
+                                  .accept = accept_nobody,
+                                  .dial = dial_nobody};
+}
+
+/* Whether the context reaches another one of this process, which it does not unless its transport is for that. */
+static meshcclResult_t reach_neighbour(const meshcclTransport_t* table, void* ctx, mci_info_transport* t) {
+  const meshcclTransportHost_t host = host_of(t, 1);
+  char address[MESHCCL_ADDRESS_BYTES];
+  size_t bytes = sizeof address;
+  void* other;
+  meshcclResult_t result = table->open(&host, &other);
+  if (result != meshcclSuccess) return result;
+  result = table->address(other, address, &bytes);
+  if (result == meshcclSuccess) result = table->reach(ctx, address, bytes, &t->figures);
+  table->close(other);
+  return result;
+}
+
 static void try_it(const meshcclTransport_t* table, mci_info_transport* t) {
-  const meshcclTransportHost_t host = {.abi = MESHCCL_TRANSPORT_ABI,
-                                       .size = sizeof host,
-                                       .self = t,
-                                       .nranks = 1,
-                                       .log = keep_quiet,
-                                       .fail = keep_reason,
-                                       .parameter = parameter,
-                                       .arrive = no_arrival,
-                                       .received = no_completion,
-                                       .sent = no_completion,
-                                       .broken = no_break,
-                                       .hostId = mci_host_id(),
-                                       .mac = keyed_hash,
-                                       .random = random_bytes,
-                                       .listen = listen_here,
-                                       .accept = accept_nobody,
-                                       .dial = dial_nobody};
+  const meshcclTransportHost_t host = host_of(t, 0);
   char address[MESHCCL_ADDRESS_BYTES];
   size_t bytes = sizeof address;
   void* ctx;
@@ -92,6 +111,7 @@ static void try_it(const meshcclTransport_t* table, mci_info_transport* t) {
   meshcclResult_t result = table->address(ctx, address, &bytes);
   if (result == meshcclSuccess) {
     result = table->reach(ctx, address, bytes, &t->figures);
+    if (result == meshcclNotSupported) result = reach_neighbour(table, ctx, t);
     t->usable = result == meshcclSuccess;
     if (!t->usable && !t->reason[0]) snprintf(t->reason, sizeof t->reason, "it does not reach a rank of this process");
   }

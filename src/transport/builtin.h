@@ -4,7 +4,7 @@
 
 #include "meshccl/transport.h"
 
-extern const meshcclTransport_t mci_transport_self, mci_transport_shm;
+extern const meshcclTransport_t mci_transport_self, mci_transport_shm, mci_transport_tcp;
 #ifdef MESHCCL_HAVE_UCX
 extern const meshcclTransport_t mci_transport_ucx;
 #endif

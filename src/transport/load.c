@@ -12,6 +12,7 @@
 static const meshcclTransport_t* const builtins[] = {
     &mci_transport_self,
     &mci_transport_shm,
+    &mci_transport_tcp,
 #ifdef MESHCCL_HAVE_UCX
     &mci_transport_ucx,
 #endif
