@@ -14,6 +14,7 @@ endif()
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium)
+pkg_check_modules(hwloc REQUIRED IMPORTED_TARGET hwloc>=2.0)
 
 add_library(mci_flags INTERFACE)
 target_include_directories(mci_flags INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})

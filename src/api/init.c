@@ -1,10 +1,13 @@
 /* Making communicators: by id, with options, from the environment, all ranks in one process; blocking or not. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/comm.h"
 #include "base/globals.h"
+#include "base/net.h"
+#include "boot/discover.h"
 #include "transport/registry.h"
 
 meshcclResult_t meshcclGetUniqueId(meshcclUniqueId* id) {
@@ -65,6 +68,7 @@ static meshcclResult_t apply_map_text(mci_topo* topo, const char* text, uint32_t
   return result;
 }
 
+/* Leaves *out NULL when nothing is described: then the ranks find out where they are once they have joined. */
 static meshcclResult_t make_topology(mci_start* start, mci_topo** out) {
   if (start->topo) {
     *out = start->topo;
@@ -72,6 +76,7 @@ static meshcclResult_t make_topology(mci_start* start, mci_topo** out) {
     return meshcclSuccess;
   }
   const char* spec = start->topology ? start->topology : mci_param_text(MCI_P_TOPO);
+  if (!spec && !start->rank_map && !mci_param_text(MCI_P_RANK_MAP)) return meshcclSuccess;
   mci_topo* topo;
   MCI_TRY(spec ? mci_topo_parse(spec, &topo) : mci_topo_full(start->nranks, &topo));
   meshcclResult_t result = meshcclSuccess;
@@ -90,6 +95,31 @@ static meshcclResult_t make_topology(mci_start* start, mci_topo** out) {
   } else {
     mci_topo_destroy(topo);
   }
+  return result;
+}
+
+/* The hosts of all ranks are gathered once, and forgotten when the topology is made from them. */
+static meshcclResult_t discover_topology(meshcclComm_t comm) {
+  uint64_t mine = mci_host_id(), *hosts = mci_alloc(comm->nranks * sizeof *hosts);
+  if (!hosts) return mci_oom(comm->nranks * sizeof *hosts);
+  meshcclResult_t result = mci_boot_allgather(comm->boot, &mine, sizeof mine, hosts, comm->init_timeout_ns);
+  if (result == meshcclSuccess) result = mci_discover_hosts(hosts, comm->nranks, &comm->topo);
+  mci_free(hosts);
+  return result;
+}
+
+static meshcclResult_t dump_topology(meshcclComm_t comm) {
+  const char* path = mci_param_text(MCI_P_TOPO_DUMP);
+  if (!path || comm->rank != 0) return meshcclSuccess;
+  mci_str text = {0};
+  meshcclResult_t result = mci_topo_print(comm->topo, &text);
+  mci_str_add(&text, "\n");
+  if (result == meshcclSuccess) result = mci_str_result(&text);
+  FILE* file = result == meshcclSuccess ? fopen(path, "we") : NULL;
+  bool written = file && fputs(text.text, file) >= 0;
+  if (file) written = fclose(file) == 0 && written;
+  if (result == meshcclSuccess && !written) MCI_WARN("MESHCCL_TOPO_DUMP=%s: %s", path, strerror(errno));
+  mci_str_fini(&text);
   return result;
 }
 
@@ -116,7 +146,10 @@ static void agreement(meshcclComm_t comm, mci_str* text) {
   mci_str_add(text, "version=%d\n", MESHCCL_VERSION_CODE);
   mci_params_shared_text(text);
   mci_str_add(text, "topology=");
-  mci_topo_print(comm->topo, text);
+  if (comm->topo)
+    mci_topo_print(comm->topo, text);
+  else
+    mci_str_add(text, "discovered");
   mci_str_add(text, "\ndevice=%s\n", comm->device->name);
 }
 
@@ -167,9 +200,12 @@ static meshcclResult_t bring_up(meshcclComm_t comm, mci_start* start) {
   comm->spin_ns = (uint32_t)mci_param_int(MCI_P_SPIN_US) * 1000;
   comm->op_timeout_ns = seconds_or(config->opTimeout, MCI_P_OP_TIMEOUT);
   MCI_TRY(mci_device_find(start->device, &comm->device));
+  bool split = start->topo != NULL;
   MCI_TRY(make_topology(start, &comm->topo));
   MCI_TRY(join(comm));
-  meshcclResult_t result = make_engine(comm);
+  meshcclResult_t result = comm->topo ? meshcclSuccess : discover_topology(comm);
+  if (result == meshcclSuccess && !split) result = dump_topology(comm);
+  if (result == meshcclSuccess) result = make_engine(comm);
   if (result == meshcclSuccess) return result;
   char text[900]; /* the others have joined and count on this rank */
   snprintf(text, sizeof text, "rank %u could not start %s: %.700s", comm->rank, comm->name, mci_error_last());

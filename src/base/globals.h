@@ -36,6 +36,7 @@ struct mci_globals {
   _Atomic uint64_t next_region, region_frees;
   void* boot_service;                    /* src/boot/service.c: the trees of this process and the thread that serves them */
   void* boot_listeners;                  /* src/boot/meeting.c: sockets that wait for rank 0 of an id */
+  atomic_int listener_adopted;           /* src/boot/env.c: MESHCCL_LISTEN_FD was taken over */
   atomic_uint pmix_meetings;             /* src/boot/pmix.c: keys used so far */
   atomic_int pmix_place[3];              /* there: job size, local size, local rank, each plus 1; 0: not known */
   atomic_int fork_hooked;

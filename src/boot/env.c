@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/globals.h"
 #include "boot/boot.h"
 #include "boot/pmix.h"
 
@@ -20,12 +21,33 @@ typedef struct {
   meshcclResult_t (*meet)(mci_id* out);
 } launcher;
 
+static meshcclResult_t read_number(const char* name, int fallback, int low, int high, int* out) {
+  const char* text = mci_env(name);
+  *out = fallback;
+  if (!text) return meshcclSuccess;
+  char* end;
+  errno = 0;
+  long value = strtol(text, &end, 10);
+  if (*end || end == text || errno || value < low || value > high)
+    MCI_FAIL(meshcclInvalidUsage, "%s=%s; it must be a whole number from %d to %d", name, text, low, high);
+  *out = (int)value;
+  return meshcclSuccess;
+}
+
+/* Rank 0 of a run over several hosts has the listener that the id names, from the agent that opened it. */
+static meshcclResult_t adopt_listener(const mci_id* id) {
+  int fd;
+  if (!mci_env("MESHCCL_LISTEN_FD") || atomic_exchange(&mci_globals.listener_adopted, 1)) return meshcclSuccess;
+  MCI_TRY(read_number("MESHCCL_LISTEN_FD", -1, 0, INT_MAX, &fd));
+  return mci_id_adopt_listener(id, fd);
+}
+
 static meshcclResult_t meet_by_id(mci_id* out) {
   const char* text = mci_env("MESHCCL_ID");
   if (!text)
     MCI_FAIL(meshcclInvalidUsage,
              "MESHCCL_RANK and MESHCCL_SIZE are set, but MESHCCL_ID is not; start the program with meshccl run");
-  if (mci_id_parse(text, out) == meshcclSuccess) return meshcclSuccess;
+  if (mci_id_parse(text, out) == meshcclSuccess) return adopt_listener(out);
   MCI_FAIL(meshcclInvalidUsage, "MESHCCL_ID is not an id: it has %zu characters; pass on what meshccl run sets",
            strlen(text));
 }
@@ -126,24 +148,16 @@ static const launcher launchers[] = {
      meet_by_slurm},
 };
 
-static meshcclResult_t read_number(const char* name, int fallback, int low, int high, int* out) {
-  const char* text = mci_env(name);
-  *out = fallback;
-  if (!text) return meshcclSuccess;
-  char* end;
-  errno = 0;
-  long value = strtol(text, &end, 10);
-  if (*end || end == text || errno || value < low || value > high)
-    MCI_FAIL(meshcclInvalidUsage, "%s=%s; it must be a whole number from %d to %d", name, text, low, high);
-  *out = (int)value;
-  return meshcclSuccess;
-}
-
 /* ---- PMIx ---- */
 
 typedef enum { PMIX_AUTO, PMIX_ON, PMIX_OFF } pmix_mode;
 
-static meshcclResult_t make_root_id(mci_id* out) { return mci_id_create(out); }
+/* Without a listener the id serves one host, which may be all there is: a join that waits in vain gives the reason. */
+static meshcclResult_t make_root_id(mci_id* out) {
+  MCI_TRY(mci_id_create(out));
+  if (mci_id_publish(out) != meshcclSuccess) MCI_INFO("%s", mci_error_last());
+  return meshcclSuccess;
+}
 
 /* On one host the launcher's name for the job is enough, and PMIx is left to the program. All ranks decide alike. */
 static bool spans_hosts(const launcher* row, const mci_boot_env* env) {

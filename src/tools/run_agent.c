@@ -143,9 +143,15 @@ static int go_to_folder(agent* self) {
   return 0;
 }
 
-static meshcclResult_t publish(mci_id* id, int* listen_fd) {
-  *listen_fd = -1;
-  return mci_id_create(id);
+/* An id that other hosts can join: this library's variables hold here as they do for the ranks. */
+static meshcclResult_t publish(agent* self, mci_id* id, int* listen_fd) {
+  for (char** pair = self->job.exports; *pair; pair++)
+    if (strncmp(*pair, "MESHCCL_", 8) == 0) putenv(*pair);
+  mci_params_reload();
+  MCI_TRY(mci_id_create(id));
+  MCI_TRY(mci_id_publish(id));
+  *listen_fd = mci_id_take_listener(id, NULL, NULL, 0);
+  return meshcclSuccess;
 }
 
 /* The agent of rank 0 makes the id. */
@@ -155,7 +161,7 @@ static int prepare(agent* self, mci_run* run) {
   int status = go_to_folder(self);
   if (status) return status;
   if (self->job.listens) {
-    if (publish(&id, &run->listen_fd) != meshcclSuccess) {
+    if (publish(self, &id, &run->listen_fd) != meshcclSuccess) {
       tell(self, "%s", mci_error_last());
       return 1;
     }

@@ -13,6 +13,7 @@ int mci_tool_info(int argc, char** argv);
 int mci_tool_run(int argc, char** argv);
 int mci_tool_run_agent(int argc, char** argv); /* started by `run` only; not listed */
 int mci_tool_topo(int argc, char** argv);
+int mci_tool_discover(int argc, char** argv); /* topo --discover */
 int mci_tool_plan(int argc, char** argv);
 int mci_tool_verify(int argc, char** argv);
 int mci_tool_version(int argc, char** argv);

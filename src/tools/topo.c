@@ -24,6 +24,7 @@ typedef struct {
 
 static const char usage[] =
     "usage: meshccl topo SPEC [--bytes SIZE] [--root R] [--draw] [--json]\n"
+    "       meshccl topo --discover [--hosts LIST]   prints a topology for this machine or for a list of hosts\n"
     "  SPEC          such as torus:4x4@50GB/s,500ns or mesh:5x5@dead=2.3 (docs/topology-format.md)\n"
     "  --bytes SIZE  whole vector of the example column: 8, 64K, 1M (default), 2G\n"
     "  --root R      rank that rooted collectives start or end at (default 0)\n"
@@ -286,6 +287,8 @@ static meshcclResult_t report(const mci_topo* topo, const topo_options* o) {
 }
 
 int mci_tool_topo(int argc, char** argv) {
+  for (int i = 1; i < argc; i++)
+    if (strcmp(argv[i], "--discover") == 0) return mci_tool_discover(argc, argv);
   topo_options o = {.bytes = 1048576, .bytes_text = "1M"};
   if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
     fputs(usage, stdout);

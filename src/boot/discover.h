@@ -1,0 +1,37 @@
+/* A topology where none is described: what hwloc finds on this machine, and hosts from what the ranks report. The only
+ * user of hwloc. */
+#ifndef MCI_DISCOVER_H
+#define MCI_DISCOVER_H
+
+#include "base/base.h"
+#include "topo/graph.h"
+
+/* ---- this machine ---- */
+typedef enum { MCI_FOUND_CACHE, MCI_FOUND_NUMA, MCI_FOUND_PACKAGE, MCI_NUM_FOUND } mci_found_level;
+typedef struct {
+  uint32_t packages, numa, caches, cores, threads; /* caches: of the third level */
+  uint64_t memory, cache_bytes;                    /* cache_bytes: of the first such cache, 0: none */
+  bool whole;                                      /* no part of it is closed to this process (cpuset, container) */
+  uint32_t* group[MCI_NUM_FOUND];                  /* per core, in hwloc's order: number of its group */
+} mci_local;
+/* synthetic: an hwloc description such as "package:2 l3:2 core:4 pu:1" instead of this machine (tests); else NULL. */
+meshcclResult_t mci_discover_local(const char* synthetic, mci_local* out);
+void mci_local_free(mci_local* local);
+/* A topology of one rank per core: a full graph with a level for each kind of group that divides the one inside it. */
+meshcclResult_t mci_local_spec(const mci_local* local, mci_str* out);
+
+/* ---- hosts (hosts.c) ---- */
+/* hosts[rank]: any number that tells hosts apart. A full graph with a level `host`; with a rank map where ranks of hosts
+ * are interleaved; flat for one host, and for one rank per host. The same input gives the same topology everywhere. */
+meshcclResult_t mci_discover_hosts(const uint64_t* hosts, uint32_t nranks, mci_topo** out);
+
+/* Figures of links that nobody has measured, on the slow side of what is usual. Inside one cache, between caches of one
+ * NUMA node, between NUMA nodes, between packages; inside a host as a whole, between hosts. */
+#define MCI_LINK_CACHE "20GB/s,200ns"
+#define MCI_LINK_CACHES "15GB/s:300ns"
+#define MCI_LINK_NUMA "10GB/s:500ns"
+#define MCI_LINK_PACKAGES "8GB/s:700ns"
+#define MCI_LINK_HOST "10GB/s,500ns"
+#define MCI_LINK_HOSTS_RATE "1250MB/s"
+#define MCI_LINK_HOSTS_DELAY "20us"
+#endif
