@@ -271,11 +271,11 @@ meshcclResult_t meshcclCommAbort(meshcclComm_t comm) {
     MCI_FAIL(meshcclInvalidArgument, "meshcclCommAbort: the communicator is NULL or was destroyed");
   if (comm->fork_generation != mci_fork_generation())
     MCI_FAIL(meshcclInvalidUsage, "meshcclCommAbort: the communicator belongs to the parent process; leave it alone");
+  atomic_store(&comm->aborted, 1); /* also ends a start that still waits for other ranks */
   if (comm->has_starter) {
     pthread_join(comm->starter, NULL);
     comm->has_starter = false;
   }
-  atomic_store(&comm->aborted, 1);
   if (comm->boot) {
     char text[160];
     snprintf(text, sizeof text, "rank %u aborted %s", comm->rank, comm->name);

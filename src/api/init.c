@@ -162,7 +162,8 @@ static meshcclResult_t join(meshcclComm_t comm) {
                               .agree = text.text,
                               .timeout_ns = comm->init_timeout_ns,
                               .threadless = comm->threadless,
-                              .name = comm->name};
+                              .name = comm->name,
+                              .cancelled = &comm->aborted};
   if (result == meshcclSuccess) result = mci_boot_join(&comm->id, &options, &comm->boot);
   mci_str_fini(&text);
   return result;

@@ -5,7 +5,6 @@
 #include "api/comm.h"
 #include "kernels/kernels.h"
 
-#define PUBLISH_NS 100000000u /* a rank whose calls never wait tells its bytes per peer so often */
 #define PRE_MUL_SUM 100 /* stands for every user operator in fingerprints: scalars may differ between ranks */
 
 static void describe(const mci_op* op, char* out, size_t size) {
@@ -156,7 +155,6 @@ meshcclResult_t mci_issue(meshcclComm_t comm, const mci_request_call* request, m
     result = stream ? put_on_stream(call, stream, &item) : run_now(comm, call);
   }
   uint64_t ended = mci_now_ns();
-  if (comm->engine) mci_engine_publish(comm->engine, ended, PUBLISH_NS);
   pthread_mutex_unlock(&comm->lock);
   atomic_store_explicit(&comm->left_ns, ended, memory_order_relaxed);
   if (item) {

@@ -68,6 +68,11 @@ static void fill(meshcclComm_t comm, mci_rank_status* out, mci_engine_status* en
 void mci_comm_status(void* self, mci_rank_status* out) {
   meshcclComm_t comm = self;
   mci_engine_status engine;
+  /* While the caller is outside of calls nobody publishes: then the lock is free, or this goes without. */
+  if (pthread_mutex_trylock(&comm->lock) == 0) {
+    mci_engine_publish(comm->engine, mci_now_ns(), 0);
+    pthread_mutex_unlock(&comm->lock);
+  }
   fill(comm, out, &engine);
   uint64_t now = mci_now_ns(), moved = moved_since(comm, &engine, now);
   out->still_ns = now > moved ? now - moved : 0;

@@ -67,6 +67,7 @@ typedef struct {
   uint64_t timeout_ns;
   bool threadless;
   const char* name;      /* for messages */
+  const atomic_int* cancelled; /* joining ends soon after it became non-zero, as a failure that all hear; may be NULL */
 } mci_boot_options;
 
 /* Blocks until all ranks have joined (every rank then knows that everybody is there). Errors as meshcclCommInitRank. */

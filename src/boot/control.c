@@ -38,6 +38,7 @@ meshcclResult_t mci_control_create(const mci_id* id, const mci_boot_options* opt
   boot->epoll_fd = boot->attention_fd = boot->listen_fd = -1;
   boot->listener_source.kind = SOURCE_LISTENER;
   boot->attention_source.kind = SOURCE_ATTENTION;
+  boot->cancelled = options->cancelled;
   if (options->name) snprintf(boot->name, sizeof boot->name, "%s", options->name);
   pthread_mutex_init(&boot->lock, NULL);
   pthread_condattr_t monotonic;

@@ -190,6 +190,7 @@ struct mci_boot {
   /* while joining */
   bool open; /* everybody is there */
   bool up_sent;
+  const atomic_int* cancelled; /* see mci_boot_options */
   uint32_t informed;     /* children that know of the failure, one bit each */
   _Atomic int waits_for; /* the rank whose listener did not answer; written while not locked */
   mci_verdict verdict;

@@ -28,6 +28,12 @@ typedef struct {
   socklen_t length;
 } target;
 
+static bool is_cancelled(const mci_boot* boot) { return boot->cancelled && atomic_load(boot->cancelled); }
+
+static meshcclResult_t cancelled(const mci_boot* boot) {
+  MCI_FAIL(meshcclRemoteError, "%s%srank %d aborted while it joined", boot->name, boot->name[0] ? ": " : "", boot->rank);
+}
+
 /* ---- one question ---- */
 
 /* Waits for one packet on a socket that is not served yet. Without a thread, the ranks below us must not starve. */
@@ -36,7 +42,7 @@ static bool read_packet(mci_boot* boot, int fd, uint64_t until_ns, mci_packet* p
     int got = mci_socket_read(fd, packet, false);
     if (got != 0) return got > 0;
     uint64_t now = mci_now_ns();
-    if (now >= until_ns) return false;
+    if (now >= until_ns || is_cancelled(boot)) return false;
     struct pollfd ready[2] = {{.fd = fd, .events = POLLIN}, {.fd = boot->epoll_fd, .events = POLLIN}};
     poll(ready, boot->threadless ? 2 : 1, (int)MCI_MIN((until_ns - now) / 1000000 + 1, (uint64_t)100));
     if (!boot->threadless) continue;
@@ -200,6 +206,7 @@ static meshcclResult_t descend(mci_boot* boot, uint64_t deadline_ns) {
   uint64_t backoff_ns = BACKOFF_FIRST_NS;
   bool taken = mci_control_children(boot) > 0;
   while (mci_now_ns() < deadline_ns) {
+    if (is_cancelled(boot)) return cancelled(boot);
     if (taken) {
       pthread_mutex_lock(&boot->lock);
       meshcclResult_t result = mci_accept_start(boot, &taken);
@@ -245,7 +252,7 @@ static bool all_were_told(mci_boot* boot) {
 
 /* A failure ends the wait, but late ranks should hear of it too. Nobody is late for a timeout. */
 static void linger(mci_boot* boot) {
-  if (boot->failure.result == meshcclTimeout) return;
+  if (boot->failure.result == meshcclTimeout || is_cancelled(boot)) return;
   uint64_t until_ns = mci_now_ns() + LINGER_NS;
   while (!all_were_told(boot) && mci_now_ns() < until_ns) mci_control_wait(boot, until_ns);
 }
@@ -261,6 +268,8 @@ static meshcclResult_t await_everybody(mci_boot* boot, uint64_t timeout_ns, uint
       report_ns = now + timeout_ns / 8;
     }
     mci_accept_expire(boot);
+    if (is_cancelled(boot))
+      mci_control_failf(boot, boot->rank, meshcclRemoteError, "rank %d aborted while it joined", boot->rank);
     if (now >= deadline_ns) {
       mci_agree_expired(boot);
       if (expired) mci_control_failf(boot, 0, meshcclTimeout, "joining took too long, and rank 0 does not say why");

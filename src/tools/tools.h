@@ -16,5 +16,6 @@ int mci_tool_topo(int argc, char** argv);
 int mci_tool_discover(int argc, char** argv); /* topo --discover */
 int mci_tool_plan(int argc, char** argv);
 int mci_tool_verify(int argc, char** argv);
+int mci_tool_top(int argc, char** argv);
 int mci_tool_version(int argc, char** argv);
 #endif
