@@ -1,5 +1,6 @@
 /* Peers: connections made on first use, and the memory that both sides know of each other. */
 #include <stdio.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "exec/engine.h"
@@ -100,15 +101,25 @@ meshcclResult_t mci_peer_get(mci_engine* engine, uint32_t rank, mci_peer** out) 
   return meshcclSuccess;
 }
 
+/* Why the transports before the chosen one were not. */
+static void pass_over(char* text, size_t size, const char* name, bool first, bool offered) {
+  size_t used = first ? 0 : strlen(text);
+  snprintf(text + used, size - used, "%s%s %s", first ? "" : ", ", name, offered ? "does not reach it" : "is not there");
+}
+
 /* Takes the first transport in order of preference that reaches the address; both sides see the same order. */
 static meshcclResult_t connect_peer(mci_peer* peer, const unsigned char* blob, size_t bytes) {
   mci_engine* engine = peer->engine;
+  char passed[160] = "it comes first";
   for (uint32_t i = 0; i < engine->nports && !peer->ep; i++) {
     mci_port* port = &engine->ports[i];
     const meshcclTransport_t* transport = engine->options.transports[port->index];
     size_t length;
     const unsigned char* address = find_address(blob, bytes, transport->name, &length);
-    if (!address || transport->reach(port->ctx, address, length, &peer->figures) != meshcclSuccess) continue;
+    if (!address || transport->reach(port->ctx, address, length, &peer->figures) != meshcclSuccess) {
+      pass_over(passed, sizeof passed, transport->name, i == 0, address != NULL);
+      continue;
+    }
     MCI_TRY(transport->connect(port->ctx, peer, (int)peer->rank, address, length, &peer->ep));
     peer->transport = i;
     bool can_map = peer->figures.flags & MESHCCL_CAN_MAP;
@@ -119,8 +130,8 @@ static meshcclResult_t connect_peer(mci_peer* peer, const unsigned char* blob, s
       MCI_FAIL(meshcclNotSupported, "transport %s carries %zu bytes per message, MESHCCL_SLICE is %llu: set it to %zu",
                transport->name, largest, (unsigned long long)engine->options.slice_bytes, largest);
     peer->eager_bytes = maps ? MCI_MIN(largest, EAGER_BYTES) : largest;
-    MCI_INFO("%s: rank %u reaches rank %u over %s", engine->options.name, engine->options.rank, peer->rank,
-             transport->name);
+    MCI_INFO("%s: rank %u reaches rank %u over %s: %s", engine->options.name, engine->options.rank, peer->rank,
+             transport->name, passed);
   }
   if (!peer->ep)
     MCI_FAIL(meshcclNotSupported,
