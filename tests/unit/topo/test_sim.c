@@ -358,6 +358,29 @@ static void events_are_few(void** state) {
   assert_true(report.events <= 3 * report.messages);
 }
 
+/* Odd square tori reach their bound with one message per step and no delay: every link is busy to the end. */
+static void an_odd_square_torus_takes_its_bound(void** state) {
+  (void)state;
+  static const struct {
+    const char* spec;
+    uint64_t bytes;
+  } rows[] = {{"torus:3x3@0ns", 9 * 80000}, {"torus:5x5@0ns", 25 * 80000}, {"torus:7x7@0ns", 49 * 80000}};
+  for (size_t i = 0; i < MCI_COUNT(rows); i++) {
+    mci_topo* topo = topo_of(rows[i].spec);
+    mci_request request = {.coll = MCI_ALL_REDUCE, .bytes = rows[i].bytes};
+    mci_candidate choice;
+    check_ok(mci_plan_choose(topo, &request, "grid", &choice));
+    choice.cost.chunks = 1;
+    mci_schedule* schedule;
+    check_ok(mci_plan_build_all(topo, &request, &choice, &schedule));
+    mci_sim_options o = {.bytes = rows[i].bytes, .message_bytes = rows[i].bytes};
+    mci_sim_report report = simulate(rows[i].spec, schedule, &o);
+    assert_int_equal(report.total_ps, report.bound_ps);
+    assert_true(report.busy > 0.9999 && report.busiest <= 1 && report.credit == 0);
+    mci_topo_destroy(topo);
+  }
+}
+
 static void a_pipelined_mesh_comes_near_its_bound(void** state) {
   (void)state;
   mci_sim_options o = {.bytes = 1 << 24, .message_bytes = 8192};
@@ -419,6 +442,7 @@ int main(void) {
       cmocka_unit_test(every_schedule_keeps_the_rules),
       cmocka_unit_test(routes_have_as_many_links_as_hops),
       cmocka_unit_test(events_are_few),
+      cmocka_unit_test(an_odd_square_torus_takes_its_bound),
       cmocka_unit_test(a_pipelined_mesh_comes_near_its_bound),
       cmocka_unit_test(wrong_options_are_refused),
       cmocka_unit_test(every_allocation_may_fail),
