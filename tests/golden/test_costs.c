@@ -22,6 +22,9 @@ static const char* const specs[] = {
     "mesh:5x5@dead=2.2",
     "mesh:4x4@neighbours,o=100ns",
     "mesh:1000x1062",
+    "full:8@level=host:4*2:12.5GB/s:10us",
+    "full:9@level=host:4+4+1:12.5GB/s:10us,o=1us",
+    "mesh:10x15@2TB/s,100ns,level=tile:5x5:900GB/s:150ns",
 };
 static const uint64_t sizes[] = {8, 1 << 12, 1 << 20, 1 << 28};
 

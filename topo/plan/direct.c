@@ -11,6 +11,7 @@
 #include "base/base.h"
 #include "topo/plan/cost.h"
 #include "topo/plan/families.h"
+#include "topo/plan/load.h"
 
 #define MAX_FOLD 64 /* sources of one step */
 
@@ -33,8 +34,11 @@ static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost
   uint64_t message = whole ? request->bytes : mci_cost_share(request->bytes, 1, n);
   uint64_t times = n == 1 ? 0 : twice ? 2 : 1;
   *out = (mci_plan_cost){.steps = (uint32_t)times, .channels = twice && n > 1 ? 2 : 1, .chunks = 1};
-  out->cost_ps =
-      times * (mci_topo_diameter(topo) * link.lat_ps + sharing * (link.cost_ps + mci_cost_wire(&link, message)));
+  uint64_t busy = sharing * (link.cost_ps + mci_cost_wire(&link, message));
+  if (mci_topo_is_full(topo))
+    busy = rooted ? mci_load_to_one(topo, request->root, message, &sharing)
+                  : mci_load_all_pairs(topo, message, &sharing);
+  out->cost_ps = times * (mci_topo_diameter(topo) * link.lat_ps + busy);
   out->load = (double)(times * sharing) / (whole ? 1 : n);
 }
 

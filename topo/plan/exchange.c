@@ -11,6 +11,7 @@
 #include "base/base.h"
 #include "topo/plan/cost.h"
 #include "topo/plan/families.h"
+#include "topo/plan/load.h"
 
 #define MAX_RANKS 16
 
@@ -29,10 +30,10 @@ static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost
   mci_link link = mci_topo_worst(topo), inside = mci_topo_link(topo);
   uint32_t n = mci_topo_nranks(topo);
   uint64_t sharing = n > 1 ? mci_routes_all_pairs(topo) : 0;
-  *out = (mci_plan_cost){.steps = n > 1, .channels = 1, .chunks = 1, .load = (double)sharing};
-  out->cost_ps = mci_topo_diameter(topo) * link.lat_ps +
-                 sharing * (link.cost_ps + mci_cost_wire(&link, request->bytes)) +
-                 (n > 1 ? n : 0) * mci_cost_wire(&inside, request->bytes);
+  uint64_t busy = sharing * (link.cost_ps + mci_cost_wire(&link, request->bytes));
+  if (mci_topo_is_full(topo)) busy = mci_load_all_pairs(topo, request->bytes, &sharing);
+  *out = (mci_plan_cost){.steps = n > 1, .channels = 1, .chunks = 1, .load = n > 1 ? (double)sharing : 0};
+  out->cost_ps = mci_topo_diameter(topo) * link.lat_ps + busy + (n > 1 ? n : 0) * mci_cost_wire(&inside, request->bytes);
 }
 
 static meshcclResult_t build(const mci_topo* topo, const mci_request* request, const mci_plan_cost* cost_of,

@@ -13,6 +13,9 @@ extern const mci_family mci_family_grid;
 extern const mci_family mci_family_comb;
 extern const mci_family mci_family_tree;
 extern const mci_family mci_family_staged;
+extern const mci_family mci_family_hier;
+extern const mci_family mci_family_hier_ring;
+extern const mci_family mci_family_hier_tree;
 
 #define MCI_COLL_BIT(coll) (1u << (coll))
 

@@ -34,7 +34,7 @@ static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost
   mci_phases phases = phases_of(topo, request, 0);
   mci_axis_links links[MCI_MAX_DIMS];
   for (uint32_t d = 0, a = 0; d < mci_topo_ndims(topo); d++)
-    if (mci_topo_side(topo, d) > 1) links[a++] = (mci_axis_links){mci_topo_axis_worst(topo, d), 0, 1};
+    if (mci_topo_side(topo, d) > 1) links[a++] = (mci_axis_links){.link = mci_topo_axis_worst(topo, d), .load = 1};
   mci_phases_cost(&phases, links, request->bytes, out);
 }
 

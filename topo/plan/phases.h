@@ -25,15 +25,16 @@
 #include "topo/plan/plan.h"
 
 #define MCI_PHASES_MAX_CHUNKS 64
+#define MCI_PHASES_MAX_AXES 12 /* dimensions of a grid, at several levels */
 
 typedef struct {
   mci_coll coll; /* all-reduce, all-gather or reduce-scatter */
   bool wide;
   uint32_t naxes; /* all longer than 1 */
-  mci_axis axes[MCI_MAX_DIMS];
+  mci_axis axes[MCI_PHASES_MAX_AXES];
   uint32_t ncolors;
-  uint8_t order[MCI_MAX_DIMS][MCI_MAX_DIMS]; /* per colour: axes in the order of reducing */
-  uint32_t weight[MCI_MAX_DIMS];             /* per colour, above 0 */
+  uint8_t order[MCI_MAX_DIMS][MCI_PHASES_MAX_AXES]; /* per colour: axes in the order of reducing */
+  uint32_t weight[MCI_MAX_DIMS];                    /* per colour, above 0 */
 } mci_phases;
 
 /* Figures of the links under an axis. */
@@ -41,9 +42,10 @@ typedef struct {
   mci_link link;
   uint64_t detour; /* hops of all its steps beyond one each */
   uint32_t load;   /* steps that share a link direction */
+  uint32_t passes; /* bit per axis over whose links these steps travel as well */
 } mci_axis_links;
 
-/* Fills order and weight from axes: one colour per axis, weighted so that all links carry alike; colours that would
+/* At most MCI_MAX_DIMS axes: fills order and weight from axes: one colour per axis, weighted so that all links carry alike; colours that would
  * carry nothing are left out. */
 void mci_phases_colors(mci_phases* phases);
 /* Time with the best number of chunks, all fields of out. */

@@ -67,23 +67,31 @@ static uint64_t pass(const question* q) {
   return sum * times(q);
 }
 
+/* What the axis sends in all phases, its bytes per busiest link and the time they take on `links`. */
+static uint64_t axis_busy(const question* q, uint32_t a, const mci_link* link, uint64_t* bytes_out) {
+  const mci_axis* axis = &q->phases->axes[a];
+  /* Scattering and gathering load the links of a line at opposite ends. */
+  bool line = !axis->ring && times(q) == 2;
+  uint64_t pieces = line ? 2 * (uint64_t)axis->n : pieces_twice(q, axis) * times(q), time = 0;
+  for (uint32_t c = 0; c < q->phases->ncolors; c++) {
+    uint32_t level = 0;
+    while (q->phases->order[c][level] != a) level++;
+    uint64_t piece = piece_bytes(q, c, level);
+    time += mci_cost_share(mci_cost_wire(link, piece), pieces * q->links[a].load, 2);
+    time += q->chunks * link->cost_ps * pieces / 2;
+    *bytes_out += mci_cost_share(piece, pieces * q->links[a].load, 2);
+  }
+  return time;
+}
+
 /* Bytes over the busiest link of all axes, and the time they take together with the messages' own cost. */
 static uint64_t busy(const question* q, uint64_t* bytes_out) {
   uint64_t worst = 0;
   *bytes_out = 0;
   for (uint32_t a = 0; a < q->phases->naxes; a++) {
-    const mci_axis* axis = &q->phases->axes[a];
-    /* Scattering and gathering load the links of a line at opposite ends. */
-    bool line = !axis->ring && times(q) == 2;
-    uint64_t pieces = line ? 2 * (uint64_t)axis->n : pieces_twice(q, axis) * times(q);
-    uint64_t time = 0, bytes = 0;
-    for (uint32_t c = 0; c < q->phases->ncolors; c++) {
-      uint32_t level = 0;
-      while (q->phases->order[c][level] != a) level++;
-      uint64_t piece = piece_bytes(q, c, level);
-      time += piece_time(q, a, piece, pieces) + q->chunks * q->links[a].link.cost_ps * pieces / 2;
-      bytes += mci_cost_share(piece, pieces * q->links[a].load, 2);
-    }
+    uint64_t bytes = 0, time = axis_busy(q, a, &q->links[a].link, &bytes);
+    for (uint32_t b = 0; b < q->phases->naxes; b++)
+      if (q->links[b].passes >> a & 1) time += axis_busy(q, b, &q->links[a].link, &bytes);
     worst = MCI_MAX(worst, time);
     *bytes_out = MCI_MAX(*bytes_out, bytes);
   }

@@ -40,7 +40,7 @@ static mci_shape numbered(const mci_phase* phase, spot s, bool scratch) {
 static mci_shape strided(const mci_phase* phase, spot s) {
   const mci_phases* p = phase->phases;
   const uint8_t* order = p->order[phase->color];
-  bool fixed[MCI_MAX_DIMS] = {false};
+  bool fixed[MCI_PHASES_MAX_AXES] = {false};
   for (uint32_t l = 0; l <= phase->level; l++) fixed[order[l]] = true;
   mci_shape shape = {.run = 1, .nruns = 1, .part = part_of(phase), .nparts = 1};
   int64_t stride = 1, base = 0, step = 0;

@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "topo/plan/families.h"
+#include "topo/plan/load.h"
 #include "topo/plan/phases.h"
 
 #define COLLS (MCI_COLL_BIT(MCI_ALL_REDUCE) | MCI_COLL_BIT(MCI_ALL_GATHER) | MCI_COLL_BIT(MCI_REDUCE_SCATTER))
@@ -37,8 +38,9 @@ static void cost_of(const mci_topo* topo, const mci_request* request, bool one_w
   mci_cycle_of(topo, &cycle);
   mci_phases phases = phases_of(topo, request, one_way);
   uint32_t n = phases.axes[0].n;
-  mci_axis_links links = {mci_topo_worst(topo), cycle.round - n, cycle.round > n ? 2 : 1};
+  mci_axis_links links = {mci_topo_worst(topo), cycle.round - n, cycle.round > n ? 2 : 1, 0};
   if (n == 2) links.load = 1; /* there and back are the two directions of one route */
+  if (mci_topo_is_full(topo)) links = mci_load_ring(topo, one_way);
   mci_phases_cost(&phases, &links, request->bytes, out);
 }
 

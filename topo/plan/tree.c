@@ -14,6 +14,7 @@
 #include "base/base.h"
 #include "topo/plan/cost.h"
 #include "topo/plan/families.h"
+#include "topo/plan/load.h"
 
 #define COLLS (((1u << MCI_NUM_COLLS) - 1) & ~(MCI_COLL_BIT(MCI_ALL_TO_ALL) | MCI_COLL_BIT(MCI_SEND_RECV)))
 #define MAX_CHUNKS 64
@@ -47,19 +48,32 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
 }
 
 /* ---- cost ---- */
+/* Time of a message over every edge that shares a link with others. */
+static uint64_t message_time(const mci_tree* tree, const mci_link* link, uint64_t bytes, double* load) {
+  if (mci_topo_is_full(tree->topo)) {
+    uint64_t messages;
+    uint64_t time = mci_load_tree(tree, bytes, &messages);
+    *load *= (double)messages;
+    return time;
+  }
+  return mci_cost_wire(link, bytes) + link->cost_ps;
+}
+
 /* (K + passes * depth - 1) messages of 1/K of the vector, one after the other, and the delay of each pass. */
 static void cost_of_whole(const mci_topo* topo, const mci_request* request, const mci_tree* tree, mci_plan_cost* out) {
   mci_link link = mci_topo_worst(topo);
   uint64_t passes = mci_coll_rooted(request->coll) ? 1 : 2, steps = passes * tree->depth;
-  *out = (mci_plan_cost){.cost_ps = UINT64_MAX, .steps = (uint32_t)steps, .channels = (uint32_t)passes, .load = 1};
+  *out = (mci_plan_cost){.cost_ps = UINT64_MAX, .steps = (uint32_t)steps, .channels = (uint32_t)passes};
   for (uint32_t chunks = 1; chunks <= MAX_CHUNKS; chunks *= 2) {
     uint64_t bytes = mci_cost_share(request->bytes, 1, chunks);
     if (chunks > 1 && bytes < MCI_COST_MIN_MESSAGE) break;
-    uint64_t time = (chunks + steps - 1) * (mci_cost_wire(&link, bytes) + link.cost_ps);
+    double load = 1;
+    uint64_t time = (chunks + steps - 1) * message_time(tree, &link, bytes, &load);
     time += passes * tree->hops * link.lat_ps;
     if (time >= out->cost_ps) continue;
     out->cost_ps = time;
     out->chunks = chunks;
+    out->load = load;
   }
 }
 
@@ -68,11 +82,11 @@ static void cost_of_whole(const mci_topo* topo, const mci_request* request, cons
 static void cost_of_blocks(const mci_topo* topo, const mci_request* request, const mci_tree* tree, mci_plan_cost* out) {
   mci_link link = mci_topo_worst(topo);
   uint32_t n = mci_topo_nranks(topo), branch = everywhere(request->coll) ? n - 1 : mci_tree_largest_branch(tree);
-  uint64_t message = mci_cost_wire(&link, mci_cost_share(request->bytes, 1, n)) + link.cost_ps;
   uint32_t children[MCI_TREE_MAX_CHILDREN];
   uint32_t passes = everywhere(request->coll) ? 2 : 1;
   *out = (mci_plan_cost){.steps = passes * tree->depth, .chunks = 1, .load = (double)branch / n};
   out->channels = passes == 2 ? 2 : mci_tree_children(tree, tree->root, children);
+  uint64_t message = message_time(tree, &link, mci_cost_share(request->bytes, 1, n), &out->load);
   out->cost_ps = passes * tree->hops * link.lat_ps + branch * message;
 }
 
@@ -138,16 +152,26 @@ static void broadcast_down(const mci_tree_spot* s, uint16_t id, bool sum) {
   close_channel(s);
 }
 
-static meshcclResult_t build_steps(const mci_tree_spot* s, mci_coll coll) {
+void mci_tree_build_whole(const mci_tree_spot* s, mci_coll coll) {
   bool root = s->parent == MCI_TREE_NONE;
   switch (coll) {
     case MCI_BROADCAST:
       broadcast_down(s, 0, false);
-      return meshcclSuccess;
+      return;
     case MCI_REDUCE:
       mci_build_slots(s->b, !root && s->nchildren ? s->chunks : 0);
       reduce_up(s, MCI_TMP);
-      return meshcclSuccess;
+      return;
+    default: /* all-reduce, barrier */
+      reduce_up(s, MCI_OUT);
+      broadcast_down(s, DOWN, true);
+      return;
+  }
+}
+
+static meshcclResult_t build_steps(const mci_tree_spot* s, mci_coll coll) {
+  bool root = s->parent == MCI_TREE_NONE;
+  switch (coll) {
     case MCI_GATHER:
       if (root) return mci_tree_build_gather_root(s);
       mci_tree_build_gather(s);
@@ -158,9 +182,8 @@ static meshcclResult_t build_steps(const mci_tree_spot* s, mci_coll coll) {
       return mci_tree_build_all_gather(s);
     case MCI_REDUCE_SCATTER:
       return mci_tree_build_reduce_scatter(s);
-    default: /* all-reduce, barrier */
-      reduce_up(s, MCI_OUT);
-      broadcast_down(s, DOWN, true);
+    default:
+      mci_tree_build_whole(s, coll);
       return meshcclSuccess;
   }
 }

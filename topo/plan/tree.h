@@ -16,6 +16,8 @@ typedef struct {
   uint32_t chunks;
 } mci_tree_spot;
 
+/* Broadcast, reduce, all-reduce and barrier: up and down any tree; uses all but the spot's `tree`. */
+void mci_tree_build_whole(const mci_tree_spot* spot, mci_coll coll);
 /* The largest number of blocks that passes between the root and one child. */
 uint32_t mci_tree_largest_branch(const mci_tree* tree);
 void mci_tree_build_gather(const mci_tree_spot* spot);

@@ -6,9 +6,24 @@
 #include "support/test.h"
 #include "topo/plan/plan.h"
 
-static const char* const specs[] = {"full:3",    "full:4",    "ring:4",     "ring:5",           "line:3",
-                                    "line:4",    "mesh:2x2",  "mesh:2x3",   "mesh:3x3",         "torus:3x3",
-                                    "torus:2x4", "torus:3x4", "mesh:2x2x2", "mesh:3x3@dead=1.1"};
+static const char* const specs[] = {"full:3",
+                                    "full:4",
+                                    "ring:4",
+                                    "ring:5",
+                                    "line:3",
+                                    "line:4",
+                                    "mesh:2x2",
+                                    "mesh:2x3",
+                                    "mesh:3x3",
+                                    "torus:3x3",
+                                    "torus:2x4",
+                                    "torus:3x4",
+                                    "mesh:2x2x2",
+                                    "mesh:3x3@dead=1.1",
+                                    "full:3@level=host:2+1:10GB/s:5us",
+                                    "full:4@level=host:2*2:10GB/s:5us,o=1us",
+                                    "full:5@level=host:3+2:10GB/s:5us,map=4.0.3.1.2",
+                                    "mesh:2x4@level=tile:2x2:10GB/s"};
 
 static mutant_tally tally;
 

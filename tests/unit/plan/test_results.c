@@ -57,7 +57,8 @@ static void every_family_gives_the_right_result(void** state) {
 /* The fold order is the plan's: slices, credits and who goes first leave the bits alone. */
 static void rough_sums_have_the_same_bits_in_every_order(void** state) {
   (void)state;
-  static const char* specs[] = {"full:5", "ring:6", "torus:3x4", "mesh:3x3"};
+  static const char* specs[] = {
+      "full:5", "ring:6", "torus:3x4", "mesh:3x3", "full:7@level=host:4+3", "mesh:4x4@level=tile:2x2"};
   static const mci_coll colls[] = {MCI_ALL_REDUCE, MCI_REDUCE_SCATTER, MCI_REDUCE};
   for (size_t i = 0; i < MCI_COUNT(specs) * MCI_COUNT(colls); i++) {
     const char* spec = specs[i / MCI_COUNT(colls)];

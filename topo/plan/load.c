@@ -1,0 +1,104 @@
+/* What shared ways out of groups do to messages; see load.h. */
+#include "topo/plan/load.h"
+
+#include "base/base.h"
+#include "topo/plan/cost.h"
+
+typedef struct {
+  uint64_t time, messages;
+} busiest;
+
+static void raise_to(busiest* worst, const mci_topo* topo, uint32_t link_class, uint64_t messages, uint64_t bytes) {
+  mci_link link = mci_topo_class(topo, link_class);
+  uint64_t time = messages * (link.cost_ps + mci_cost_wire(&link, bytes));
+  if (time > worst->time) *worst = (busiest){time, messages};
+}
+
+uint64_t mci_load_all_pairs(const mci_topo* topo, uint64_t bytes, uint64_t* messages) {
+  uint64_t n = mci_topo_nranks(topo);
+  busiest worst = {0, 1};
+  raise_to(&worst, topo, 0, n > 1, bytes);
+  for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++) {
+    uint64_t leaving = 0;
+    for (uint32_t g = 0; g < mci_topo_ngroups(topo, l); g++) {
+      uint64_t size = mci_topo_group_size(topo, l, g);
+      leaving = MCI_MAX(leaving, size * (n - size));
+    }
+    raise_to(&worst, topo, l + 1, leaving, bytes);
+  }
+  *messages = worst.messages;
+  return worst.time;
+}
+
+uint64_t mci_load_to_one(const mci_topo* topo, uint32_t root, uint64_t bytes, uint64_t* messages) {
+  uint64_t n = mci_topo_nranks(topo);
+  busiest worst = {0, 1};
+  raise_to(&worst, topo, 0, n > 1, bytes);
+  for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++)
+    raise_to(&worst, topo, l + 1, n - mci_topo_group_size(topo, l, mci_topo_group(topo, l, root)), bytes);
+  *messages = worst.messages;
+  return worst.time;
+}
+
+uint64_t mci_load_tree(const mci_tree* tree, uint64_t bytes, uint64_t* messages) {
+  const mci_topo* topo = tree->topo;
+  busiest worst = {0, 1};
+  raise_to(&worst, topo, 0, 1, bytes);
+  for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++) {
+    uint32_t group = mci_topo_group(topo, l, tree->root), children[MCI_TREE_MAX_CHILDREN];
+    uint64_t leaving = 0;
+    for (uint32_t i = 0; i < mci_topo_group_size(topo, l, group); i++) {
+      uint32_t n = mci_tree_children(tree, mci_topo_group_rank(topo, l, group, i), children);
+      while (n > 0) leaving += mci_topo_group(topo, l, children[--n]) != group;
+    }
+    raise_to(&worst, topo, l + 1, leaving, bytes);
+  }
+  *messages = worst.messages;
+  return worst.time;
+}
+
+/* Steps of the ring in rank order that leave the busiest group of the level. */
+static uint64_t crossings(const mci_topo* topo, uint32_t level) {
+  uint32_t n = mci_topo_nranks(topo), groups = mci_topo_ngroups(topo, level);
+  uint64_t worst = 0;
+  for (uint32_t g = 0; g < groups; g++) {
+    uint64_t leaving = 0;
+    for (uint32_t i = 0; i < mci_topo_group_size(topo, level, g); i++) {
+      uint32_t rank = mci_topo_group_rank(topo, level, g, i);
+      leaving += mci_topo_group(topo, level, rank + 1 == n ? 0 : rank + 1) != g;
+    }
+    worst = MCI_MAX(worst, leaving);
+  }
+  return worst;
+}
+
+/* Delay of the slowest `hops` steps in a row. */
+static uint64_t slowest_way(const mci_topo* topo, uint32_t hops) {
+  uint32_t n = mci_topo_nranks(topo);
+  uint64_t delay = 0, worst = 0;
+  for (uint32_t i = 0; i < n + hops; i++) {
+    uint32_t rank = i % n;
+    delay += mci_topo_class(topo, mci_topo_pair_class(topo, rank, (rank + 1) % n)).lat_ps;
+    if (i >= hops) {
+      uint32_t left = i - hops;
+      delay -= mci_topo_class(topo, mci_topo_pair_class(topo, left, (left + 1) % n)).lat_ps;
+    }
+    worst = MCI_MAX(worst, delay);
+  }
+  return worst;
+}
+
+mci_axis_links mci_load_ring(const mci_topo* topo, bool one_way) {
+  mci_axis_links out = {.link = mci_topo_link(topo), .load = 1};
+  uint32_t n = mci_topo_nranks(topo), ways = one_way || n == 2 ? 1 : 2, hops = one_way ? n - 1 : n / 2;
+  if (mci_topo_nlevels(topo) == 0) return out;
+  for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++) {
+    uint64_t leaving = crossings(topo, l) * ways;
+    mci_link link = mci_topo_class(topo, l + 1);
+    if ((unsigned __int128)leaving * out.link.bw_Bps <= (unsigned __int128)out.load * link.bw_Bps) continue;
+    out.link = link;
+    out.load = (uint32_t)leaving;
+  }
+  out.link.lat_ps = (slowest_way(topo, hops) + hops - 1) / hops;
+  return out;
+}
