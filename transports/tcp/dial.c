@@ -180,8 +180,14 @@ void mci_tcp_dial_end(struct mci_tcp_ep* ep) {
 
 /* ---- the handshake ---- */
 
-static bool say(int fd, const void* data, size_t bytes) {
-  return send(fd, data, bytes, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)bytes;
+/* A fresh connection has room for the few bytes of a handshake, but nobody promises that one call takes them all. */
+bool mci_tcp_say(int fd, const void* data, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    ssize_t n = send(fd, (const char*)data + done, bytes - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && errno != EINTR) return false;
+    if (n > 0) done += (size_t)n;
+  }
+  return true;
 }
 
 static void say_hello(struct mci_tcp_attempt* attempt) {
@@ -195,7 +201,7 @@ static void say_hello(struct mci_tcp_attempt* attempt) {
   memcpy(hello.to_token, ep->address.token, MCI_TCP_TOKEN);
   ctx->host->random(ctx->host->self, hello.nonce, sizeof hello.nonce);
   mci_tcp_hello_write(&hello, attempt->hello);
-  if (error == 0 && !say(attempt->source.fd, attempt->hello, sizeof attempt->hello)) error = errno;
+  if (error == 0 && !mci_tcp_say(attempt->source.fd, attempt->hello, sizeof attempt->hello)) error = errno;
   if (error == 0 && !mci_tcp_watch(ctx, attempt->source.fd, EPOLLIN, &attempt->source)) error = errno;
   if (error != 0) {
     give_up(attempt, strerror(error));
@@ -220,7 +226,7 @@ static void answer(struct mci_tcp_attempt* attempt) {
   mci_tcp_prove(ep->ctx, MCI_TCP_DIALLER, attempt->hello, attempt->in, proof);
   attempt->state = MCI_TCP_PROVED;
   attempt->got = 0;
-  if (!say(attempt->source.fd, proof, sizeof proof)) give_up(attempt, strerror(errno));
+  if (!mci_tcp_say(attempt->source.fd, proof, sizeof proof)) give_up(attempt, strerror(errno));
 }
 
 static void welcome(struct mci_tcp_attempt* attempt) {

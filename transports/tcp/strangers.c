@@ -120,7 +120,7 @@ static void admit(struct mci_tcp_ctx* ctx, struct mci_tcp_stranger* stranger) {
   struct mci_tcp_hello hello;
   mci_tcp_hello_read(stranger->in, &hello);
   int fd = stranger->source.fd;
-  bool told = send(fd, mci_tcp_accepted, MCI_TCP_ACCEPTED, MSG_NOSIGNAL | MSG_DONTWAIT) == MCI_TCP_ACCEPTED;
+  bool told = mci_tcp_say(fd, mci_tcp_accepted, MCI_TCP_ACCEPTED);
   if (told) {
     epoll_ctl(ctx->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
     stranger->source.fd = -1;
@@ -148,7 +148,7 @@ static bool challenge(struct mci_tcp_ctx* ctx, struct mci_tcp_stranger* stranger
   mci_tcp_prove(ctx, MCI_TCP_LISTENER, stranger->in, stranger->nonce, out + MCI_TCP_NONCE);
   stranger->challenged = true;
   stranger->got = 0;
-  return send(stranger->source.fd, out, sizeof out, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof out;
+  return mci_tcp_say(stranger->source.fd, out, sizeof out);
 }
 
 static bool proved(const struct mci_tcp_ctx* ctx, const struct mci_tcp_stranger* stranger) {

@@ -144,6 +144,8 @@ bool mci_tcp_dial_begin(struct mci_tcp_ep* ep);
 void mci_tcp_dial_step(struct mci_tcp_ep* ep, uint64_t now_ns);
 int mci_tcp_attempt_event(struct mci_tcp_attempt* attempt);
 void mci_tcp_dial_end(struct mci_tcp_ep* ep);
+/* Writes all of a handshake message; false with errno. */
+bool mci_tcp_say(int fd, const void* data, size_t bytes);
 /* strangers.c */
 int mci_tcp_listener_event(struct mci_tcp_ctx* ctx);
 int mci_tcp_stranger_event(struct mci_tcp_ctx* ctx, struct mci_tcp_stranger* stranger);
