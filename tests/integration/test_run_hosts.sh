@@ -1,7 +1,7 @@
 #!/bin/sh
 # meshccl run over several hosts: placement, what ranks are given, input and output, failures, errors with their remedy,
 # and that nothing is left. The hosts are this machine under several names: the command instead of ssh is a script.
-# Usage: test_run_hosts.sh PATH/meshccl [PATH/program that checks collectives]. Status 1 when a rule is broken.
+# Usage: test_run_hosts.sh PATH/meshccl [PATH/hello [PATH/all_reduce_perf]]. Status 1 when a rule is broken.
 tool=$1
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -42,6 +42,13 @@ run() { # STATUS ARGUMENTS...
   expected=$1
   shift
   "$tool" run --ssh "$work/ssh" "$@" >"$work/out" 2>"$work/err" </dev/null
+  status=$?
+  [ $status -eq "$expected" ] || fail "status $status instead of $expected"
+}
+here() { # the same without hosts
+  expected=$1
+  shift
+  "$tool" run "$@" >"$work/out" 2>"$work/err" </dev/null
   status=$?
   [ $status -eq "$expected" ] || fail "status $status instead of $expected"
 }
@@ -255,10 +262,41 @@ for victim in agent command; do
   await 20 all_gone || fail "processes are left"
 done
 
-if [ -n "${2-}" ]; then
-  rule="a program over three hosts"
-  run 0 -H a:2,b:1,c:3 -- "$2"
-  [ "$(grep -c 'of 6: 15 6' "$work/out")" -eq 6 ] || fail "other sums"
+hello=${2-} perf=${3-}
+if [ -n "$hello" ]; then
+  rule="a program over hosts, which become a level of its topology"
+  while read -r hosts n sum topology; do
+    MESHCCL_TOPO_DUMP=$work/topology run 0 -H "$hosts" -- "$hello"
+    [ "$(grep -c " of $n: $sum $n\$" "$work/out")" -eq "$n" ] || fail "$hosts: other sums"
+    [ "$(cat "$work/topology")" = "$topology" ] || fail "$hosts: topology $(cat "$work/topology")"
+  done <<END
+a:1,b:1 2 1 full:2@1.25GB/s,20us
+a:2,b:1,c:3 6 15 full:6@10GB/s,500ns,level=host:2+1+3:1.25GB/s:20us
+a:2,b:2,c:2,d:1 7 21 full:7@10GB/s,500ns,level=host:2*3+1:1.25GB/s:20us
+END
+
+  rule="hosts whose ranks are interleaved"
+  MESHCCL_TOPO_DUMP=$work/topology here 0 -n 5 -- sh -c 'MESHCCL_HOST_ID=h$((MESHCCL_RANK % 2)) exec "$0"' "$hello"
+  [ "$(grep -c ' of 5: 10 5$' "$work/out")" -eq 5 ] || fail "other sums"
+  [ "$(cat "$work/topology")" = "full:5@10GB/s,500ns,level=host:3+2:1.25GB/s:20us,map=0.3.1.4.2" ] || fail "$(cat "$work/topology")"
+
+  rule="a described topology wins, and what was dumped can be given back"
+  MESHCCL_TOPO=ring:5 MESHCCL_TOPO_DUMP=$work/second run 0 -H a:3,b:2 -- "$hello"
+  [ "$(cat "$work/second")" = "ring:5@50GB/s,500ns" ] || fail "$(cat "$work/second")"
+  MESHCCL_TOPO=$(cat "$work/topology") MESHCCL_TOPO_DUMP=$work/second run 0 -H a:3,b:2 -- "$hello"
+  cmp -s "$work/topology" "$work/second" || fail "$(cat "$work/second")"
+
+  rule="one host is as without discovery"
+  MESHCCL_TOPO_DUMP=$work/topology here 0 -n 3 -- "$hello"
+  [ "$(cat "$work/topology")" = "full:3@50GB/s,500ns" ] || fail "$(cat "$work/topology")"
+fi
+
+if [ -n "$perf" ]; then
+  rule="sums of many sizes over uneven hosts are right"
+  for hosts in a:2,b:1 a:1,b:3,c:1 a:2,b:1,c:2,d:1; do
+    run 0 --no-label -H $hosts -- "$perf" -b 4 -e 1M -f 8 -n 1 -w 0
+    out_has "Out of bounds values : 0 OK"
+  done
 fi
 
 [ $broken -eq 0 ] && echo "hosts: all rules hold"
