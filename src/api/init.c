@@ -15,6 +15,7 @@ meshcclResult_t meshcclGetUniqueId(meshcclUniqueId* id) {
   _Static_assert(sizeof(mci_id) == sizeof(meshcclUniqueId), "ids are copied as they are");
   mci_id made;
   MCI_TRY(mci_id_create(&made));
+  if (mci_id_publish(&made) != meshcclSuccess) MCI_INFO("this id serves ranks of this host only: %s", mci_error_last());
   memcpy(id, &made, sizeof made);
   return meshcclSuccess;
 }

@@ -36,10 +36,10 @@ static meshcclResult_t child_topology(meshcclComm_t comm, const member* members,
   return result;
 }
 
-static meshcclResult_t start_child(meshcclComm_t comm, const member* members, uint32_t n, uint32_t place,
-                                   const meshcclConfig_t* config, meshcclComm_t* newcomm) {
+static meshcclResult_t start_child(meshcclComm_t comm, const mci_id* id, const member* members, uint32_t n,
+                                   uint32_t place, const meshcclConfig_t* config, meshcclComm_t* newcomm) {
   char name[64];
-  mci_start start = {.rank = place, .nranks = n, .config = *config};
+  mci_start start = {.id = *id, .rank = place, .nranks = n, .config = *config};
   if (!start.config.name) {
     snprintf(name, sizeof name, "%.40s/%d", comm->name, members[0].color);
     start.config.name = name;
@@ -48,9 +48,22 @@ static meshcclResult_t start_child(meshcclComm_t comm, const member* members, ui
   if (start.config.progressThread < 0) start.config.progressThread = !comm->threadless;
   if (start.config.initTimeout <= 0) start.config.initTimeout = (double)comm->init_timeout_ns / 1e9;
   if (start.config.opTimeout <= 0) start.config.opTimeout = (double)comm->op_timeout_ns / 1e9;
-  mci_id_derive(&comm->id, comm->splits, (uint64_t)(int64_t)members[0].color, &start.id);
   if (!start.config.topology) MCI_TRY(child_topology(comm, members, n, &start.topo));
   return mci_comm_start(&start, true, newcomm);
+}
+
+/* On several hosts the first rank of each child listens, and all are told where. A rank without a colour only helps. */
+static meshcclResult_t make_id(meshcclComm_t comm, const member* members, uint32_t n, uint32_t place, mci_id* out) {
+  unsigned char mine[MCI_ID_MEETING_BYTES] = {0};
+  if (n > 0) mci_id_derive(&comm->id, comm->splits, (uint64_t)(int64_t)members[0].color, out);
+  if (!mci_boot_spans(comm->boot)) return meshcclSuccess;
+  unsigned char* all = mci_alloc((size_t)comm->nranks * sizeof mine);
+  if (!all) return mci_oom((size_t)comm->nranks * sizeof mine);
+  if (n > 1 && place == 0 && mci_id_publish(out) == meshcclSuccess) mci_id_copy_meeting(out, mine);
+  meshcclResult_t result = mci_boot_allgather(comm->boot, mine, sizeof mine, all, comm->init_timeout_ns);
+  if (result == meshcclSuccess && n > 1) mci_id_paste_meeting(out, all + (size_t)members[0].rank * sizeof mine);
+  mci_free(all);
+  return result;
 }
 
 static meshcclResult_t split(meshcclComm_t comm, int color, int key, meshcclComm_t* newcomm,
@@ -64,10 +77,11 @@ static meshcclResult_t split(meshcclComm_t comm, int color, int key, meshcclComm
   comm->splits++;
   meshcclResult_t result = mci_boot_allgather(comm->boot, &mine, sizeof mine, all, comm->init_timeout_ns);
   meshcclComm_t made = NULL;
-  if (result == meshcclSuccess && color >= 0) {
-    uint32_t place = 0, n = select_mine(all, comm->nranks, &mine, &place);
-    result = start_child(comm, all, n, place, &config, &made);
-  }
+  mci_id id = {{0}};
+  uint32_t place = 0, n = 0;
+  if (result == meshcclSuccess && color >= 0) n = select_mine(all, comm->nranks, &mine, &place);
+  if (result == meshcclSuccess) result = make_id(comm, all, n, place, &id);
+  if (result == meshcclSuccess && color >= 0) result = start_child(comm, &id, all, n, place, &config, &made);
   mci_free(all);
   if (result == meshcclSuccess) *newcomm = made;
   return result;

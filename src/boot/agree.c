@@ -19,13 +19,26 @@ static int complete_children(const mci_boot* boot) {
   return n;
 }
 
-void mci_agree_open(mci_boot* boot) {
+/* Nobody joins any more. Where all ranks are on one host nothing listens from here on. */
+void mci_agree_open(mci_boot* boot, bool spans) {
   if (boot->open) return;
   boot->open = true;
-  mci_accept_stop(boot);
+  boot->spans = spans;
+  mci_accept_drop_all(boot);
+  mci_accept_stop(boot, LISTEN_UNIX);
+  mci_accept_stop(boot, LISTEN_ROOT);
+  if (!spans) mci_accept_stop(boot, LISTEN_TCP);
   for (mci_control_link* link = boot->links; link; link = link->next)
-    if (link != boot->parent) mci_control_tell(link, FRAME_DOWN, 0, NULL, 0);
+    if (link->state == LINK_ACTIVE && link != boot->parent) mci_control_tell(link, FRAME_DOWN, spans, NULL, 0);
   mci_control_changed(boot);
+}
+
+/* Whether this rank and those below it are on more than one host. */
+static bool several_hosts(const mci_boot* boot) {
+  for (const mci_control_link* link = boot->links; link; link = link->next)
+    if (link->state == LINK_ACTIVE && link != boot->parent && (link->several || link->place.host != boot->self.host))
+      return true;
+  return false;
 }
 
 void mci_agree_try_up(mci_boot* boot) {
@@ -33,12 +46,14 @@ void mci_agree_try_up(mci_boot* boot) {
   if (boot->rank != 0 && !boot->parent) return;
   boot->up_sent = true;
   if (boot->parent) {
-    mci_up up = {.hash = mci_hash64(boot->agree, strlen(boot->agree)), .verdict = boot->verdict};
+    mci_up up = {.hash = mci_hash64(boot->agree, strlen(boot->agree)),
+                 .several = several_hosts(boot),
+                 .verdict = boot->verdict};
     mci_control_tell(boot->parent, FRAME_UP, 0, &up, sizeof up);
   } else if (boot->verdict.result != meshcclSuccess) {
     mci_control_fail(boot, &boot->verdict);
   } else {
-    mci_agree_open(boot);
+    mci_agree_open(boot, boot->spans && several_hosts(boot));
   }
 }
 
@@ -46,6 +61,7 @@ void mci_agree_up(mci_control_link* link, const mci_packet* packet) {
   mci_boot* boot = link->boot;
   mci_up up;
   memcpy(&up, packet->data, sizeof up);
+  link->several = up.several != 0;
   if (up.verdict.result != meshcclSuccess && boot->verdict.result == meshcclSuccess) boot->verdict = up.verdict;
   if (up.hash == mci_hash64(boot->agree, strlen(boot->agree))) {
     link->complete = true;
@@ -140,6 +156,20 @@ static void print_missing(const mci_missing* missing, mci_str* out) {
   mci_str_add(out, missing->count == 1 ? " has not joined" : " have not joined");
 }
 
+/* Why other hosts may be out of reach. */
+static void explain(const mci_boot* boot, mci_str* text) {
+  mci_net_addresses addresses;
+  mci_meeting meeting = mci_id_get_meeting(&boot->id, &addresses);
+  if (boot->trouble[0]) mci_str_add(text, "; %s", boot->trouble);
+  if (boot->rank == 0 && boot->spans && !mci_id_trusted(&boot->id) && mci_param_int(MCI_P_AUTH) == 0)
+    mci_str_add(text,
+                "; no secret guards this job, so rank 0 listens on loopback only: MESHCCL_SECRET_FILE on every rank lets "
+                "other hosts in");
+  else if (meeting == MEETING_NONE && !boot->trouble[0])
+    mci_str_add(text, "; this id names no address, so only ranks of host %s can join: MESHCCL_ROOT=host:port names one",
+                boot->self.name);
+}
+
 void mci_agree_expired(mci_boot* boot) {
   if (boot->open || boot->failure.result != meshcclSuccess) return;
   if (boot->parent) {
@@ -158,6 +188,7 @@ void mci_agree_expired(mci_boot* boot) {
     print_missing(&missing, &text);
   else
     mci_str_add(&text, "a rank below rank 0 has not joined");
+  explain(boot, &text);
   mci_control_failf(boot, boot->rank, meshcclTimeout, "joining %d ranks took too long: %s", boot->nranks,
                     text.failed || !text.text ? "some rank is missing" : text.text);
   mci_str_fini(&text);

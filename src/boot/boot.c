@@ -1,5 +1,5 @@
 /* The public functions of the control tree that a communicator calls while it lives: messages, reports, status, sleep
- * and farewell. Each takes the lock and hands on to control.c and leave.c. */
+ * and farewell. Each takes the lock and hands on to control.c and depart.c. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,10 +14,12 @@ void mci_boot_leave(mci_boot* boot) {
   if (!boot || !usable(boot)) return;
   mci_service_remove(boot);
   pthread_mutex_lock(&boot->lock);
-  mci_leave_hand_over(boot);
+  mci_depart(boot);
   pthread_mutex_unlock(&boot->lock);
   mci_control_destroy(boot);
 }
+
+bool mci_boot_spans(const mci_boot* boot) { return boot->spans; }
 
 meshcclResult_t mci_boot_send(mci_boot* boot, int to, uint16_t kind, const void* data, size_t bytes) {
   MCI_TRY(mci_control_usable(boot));

@@ -1,9 +1,10 @@
 /* How ranks find each other, and the control tree that lives as long as the communicator.
  *
  * The tree: rank r's parent is (r-1)/16, so routes are arithmetic and no rank holds more than 17 connections or a table
- * of all ranks. A joining rank knows the meeting point (the root) and descends. On one host the connections are abstract
- * unix sockets whose peers must belong to the same user (SO_PEERCRED) and prove that they know the id's secret.
- * Death of a rank (socket closed without a goodbye, pidfd) floods along the tree within milliseconds.
+ * of all ranks. A joining rank knows the meeting point (the root) and descends. Between ranks of one host the connections
+ * are abstract unix sockets whose peers must belong to the same user (SO_PEERCRED), between hosts TCP; both prove that
+ * they know the id's secret. Death of a rank (connection closed without a goodbye, pidfd) floods along the tree within
+ * milliseconds, silence (a stopped process, a host or network that is gone) after MESHCCL_SILENCE_TIMEOUT.
  *
  * Threads: one sleeping thread per process serves all trees of the process (unless `threadless`, where the owner calls
  * mci_boot_progress). All functions here may be called from any thread. */
@@ -68,13 +69,18 @@ typedef struct {
   bool threadless;
   const char* name;      /* for messages */
   const atomic_int* cancelled; /* joining ends soon after it became non-zero, as a failure that all hear; may be NULL */
+  uint64_t host;         /* 0: mci_host_id(); others are for tests */
+  uint64_t silence_ns;   /* 0: MESHCCL_SILENCE_TIMEOUT */
 } mci_boot_options;
 
 /* Blocks until all ranks have joined (every rank then knows that everybody is there). Errors as meshcclCommInitRank. */
 meshcclResult_t mci_boot_join(const mci_id* id, const mci_boot_options* options, mci_boot** out);
-/* Says goodbye (peers do not take it for a death) and frees. NULL allowed. Does not wait for other ranks; what this rank
- * has sent arrives even when its process ends at once. In a forked child: does nothing. */
+/* Says goodbye (peers do not take it for a death) and frees. NULL allowed. What this rank has sent arrives even when its
+ * process ends at once. On one host it waits for nobody; where neighbours are on other hosts it waits about a second at
+ * most until they have gone to another rank (50 ms for those without a thread). In a forked child: does nothing. */
 void mci_boot_leave(mci_boot* boot);
+/* Whether ranks are on several hosts; the same on all of them. */
+bool mci_boot_spans(const mci_boot* boot);
 
 typedef struct {
   int from;

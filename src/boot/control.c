@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,8 +23,11 @@
 static meshcclResult_t open_descriptors(mci_boot* boot) {
   boot->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   boot->attention_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  boot->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
   struct epoll_event event = {.events = EPOLLIN, .data.ptr = &boot->attention_source};
-  if (boot->epoll_fd < 0 || boot->attention_fd < 0 ||
+  struct epoll_event timer = {.events = EPOLLIN, .data.ptr = &boot->timer_source};
+  if (boot->epoll_fd < 0 || boot->attention_fd < 0 || boot->timer_fd < 0 ||
+      epoll_ctl(boot->epoll_fd, EPOLL_CTL_ADD, boot->timer_fd, &timer) < 0 ||
       (boot->threadless && epoll_ctl(boot->epoll_fd, EPOLL_CTL_ADD, boot->attention_fd, &event) < 0))
     MCI_FAIL(meshcclSystemError, "rank %d: descriptors for the control tree: %s; see ulimit -n", boot->rank,
              strerror(errno));
@@ -35,10 +39,19 @@ meshcclResult_t mci_control_create(const mci_id* id, const mci_boot_options* opt
   if (!boot) return mci_oom(sizeof *boot);
   *boot = (mci_boot){.id = *id, .rank = options->rank, .nranks = options->nranks, .threadless = options->threadless};
   boot->generation = mci_fork_generation();
-  boot->epoll_fd = boot->attention_fd = boot->listen_fd = -1;
-  boot->listener_source.kind = SOURCE_LISTENER;
+  boot->epoll_fd = boot->attention_fd = boot->timer_fd = boot->attach.dial.fd = -1;
+  for (int i = 0; i < MCI_LISTENERS; i++) boot->listeners[i].fd = -1;
   boot->attention_source.kind = SOURCE_ATTENTION;
   boot->cancelled = options->cancelled;
+  boot->timer_source.kind = SOURCE_TIMER;
+  boot->attach.source.kind = SOURCE_DIAL;
+  boot->silence_ns =
+      options->silence_ns ? options->silence_ns : (uint64_t)(mci_param_seconds(MCI_P_SILENCE_TIMEOUT) * 1e9);
+  boot->self = (mci_place){.rank = options->rank,
+                           .pid = getpid(),
+                           .host = options->host ? options->host : mci_host_id(),
+                           .threadless = options->threadless};
+  mci_host_name(boot->self.name, sizeof boot->self.name);
   if (options->name) snprintf(boot->name, sizeof boot->name, "%s", options->name);
   pthread_mutex_init(&boot->lock, NULL);
   pthread_condattr_t monotonic;
@@ -52,12 +65,14 @@ meshcclResult_t mci_control_create(const mci_id* id, const mci_boot_options* opt
     mci_control_destroy(boot);
     return result;
   }
+  mci_beat_start(boot);
   *out = boot;
   return meshcclSuccess;
 }
 
 void mci_control_destroy(mci_boot* boot) {
-  mci_accept_stop(boot);
+  for (int i = 0; i < MCI_LISTENERS; i++) mci_accept_stop(boot, i);
+  mci_attach_stop(boot);
   while (boot->links) mci_control_link_drop(boot->links);
   mci_control_link_free_trash(boot);
   mci_frames_clear(&boot->inbox);
@@ -65,6 +80,7 @@ void mci_control_destroy(mci_boot* boot) {
   mci_frames_clear(&boot->spreads);
   if (boot->epoll_fd >= 0) close(boot->epoll_fd);
   if (boot->attention_fd >= 0) close(boot->attention_fd);
+  if (boot->timer_fd >= 0) close(boot->timer_fd);
   pthread_cond_destroy(&boot->changed);
   pthread_mutex_destroy(&boot->lock);
   mci_free(boot->agree);
@@ -95,12 +111,14 @@ mci_control_link* mci_control_find(mci_boot* boot, int rank) {
   return NULL;
 }
 
+/* While this rank leaves, the heir serves those to whom the last word is said. */
 mci_control_link* mci_control_towards(mci_boot* boot, int to) {
+  mci_control_link* instead = boot->phase == DEPART_RELEASED ? boot->heir : NULL;
   for (int at = to;; at = mci_control_parent(at)) {
-    if (at == boot->rank) return NULL;
+    if (at == boot->rank) return instead;
     mci_control_link* link = mci_control_find(boot, at);
-    if (link && link != boot->parent) return link;
-    if (at == 0) return boot->parent;
+    if (link && link != boot->parent) return link->muted && instead ? instead : link;
+    if (at == 0) return boot->parent ? boot->parent : instead;
   }
 }
 
@@ -157,18 +175,23 @@ void mci_control_failf(mci_boot* boot, int rank, meshcclResult_t result, const c
 
 void mci_control_lost(mci_control_link* link) {
   mci_boot* boot = link->boot;
-  if (link->state != LINK_ACTIVE) {
+  if (mci_accept_is_stranger(link)) {
     mci_accept_drop(link);
+    return;
+  }
+  if (link->state == LINK_ENDING) {
+    mci_control_link_drop(link);
     return;
   }
   int rank = link->rank;
   int32_t pid = link->pid;
-  char process[40] = "", kin[MCI_CONTROL_KIN + 32] = "";
+  char process[40] = "", kin[MCI_CONTROL_KIN + 32] = "", host[MCI_CONTROL_HOST + 16] = "";
   if (pid > 0) snprintf(process, sizeof process, " (process %d)", pid);
+  if (link->tcp) snprintf(host, sizeof host, " on host %s", link->place.name);
   if (link->kin[0]) snprintf(kin, sizeof kin, "; the process also ran %s", link->kin);
   mci_control_link_drop(link);
-  mci_control_failf(boot, rank, meshcclRemoteError, "rank %d%s died: it ended without leaving the communicator%s", rank,
-                    process, kin);
+  mci_control_failf(boot, rank, meshcclRemoteError, "rank %d%s%s died: it ended without leaving the communicator%s", rank,
+                    process, host, kin);
 }
 
 meshcclResult_t mci_control_failure(mci_boot* boot) {
@@ -217,8 +240,10 @@ static bool size_is_right(const mci_header* header) {
     case FRAME_STATUS:
       return header->bytes == sizeof(mci_rank_status);
     case FRAME_HERE:
-    case FRAME_MOVED:
       return header->bytes == sizeof(mci_here);
+    case FRAME_MOVED:
+    case FRAME_LEFT:
+      return header->bytes == sizeof(int32_t);
     default:
       return true;
   }
@@ -258,6 +283,24 @@ static void take_from_link(mci_control_link* link, mci_packet* packet) {
       mci_status_query(link->boot, link, asker, packet->header.kind);
       break;
     }
+    case FRAME_LEAVING:
+      mci_attach_leaving(link, packet);
+      break;
+    case FRAME_RELEASE:
+      mci_attach_released(link);
+      break;
+    case FRAME_REATTACH:
+      mci_attach_reattach(link, packet);
+      break;
+    case FRAME_DETACHED:
+      mci_attach_detached(link);
+      break;
+    case FRAME_LEFT:
+      mci_attach_left(link, packet);
+      break;
+    case FRAME_BYE:
+      mci_attach_bye(link);
+      break;
     default:
       break;
   }
@@ -285,7 +328,7 @@ bool mci_control_take(mci_boot* boot, const mci_packet* packet) {
       take_spread(boot, packet);
       return true;
     case FRAME_DOWN:
-      mci_agree_open(boot);
+      mci_agree_open(boot, header->kind != 0);
       return true;
     case FRAME_ASK:
     case FRAME_TELL:
@@ -301,7 +344,7 @@ bool mci_control_take(mci_boot* boot, const mci_packet* packet) {
 void mci_control_dispatch(mci_control_link* link, mci_packet* packet) {
   const mci_header* header = &packet->header;
   if (link->state != LINK_ACTIVE) {
-    mci_accept_packet(link, packet);
+    if (mci_accept_is_stranger(link)) mci_accept_packet(link, packet);
     return;
   }
   bool carries = header->type == FRAME_ADOPT || header->type == FRAME_LEAVE;
@@ -324,19 +367,24 @@ void mci_control_check_process(mci_control_link* link) {
 
 void mci_control_progress(mci_boot* boot) {
   struct epoll_event events[EVENTS_PER_TURN];
+  bool tick = false; /* after the events: what has arrived may be a sign of life */
   int n = epoll_wait(boot->epoll_fd, events, EVENTS_PER_TURN, 0);
   for (int i = 0; i < n; i++) {
     mci_source* source = events[i].data.ptr;
     mci_control_link* link = source->link;
-    if (source->kind == SOURCE_LISTENER && boot->listen_fd >= 0) mci_accept_progress(boot);
+    if (source->kind == SOURCE_LISTENER && boot->listeners[source->listener].fd >= 0)
+      mci_accept_progress(boot, source->listener);
+    if (source->kind == SOURCE_DIAL) mci_attach_progress(boot);
+    tick = tick || source->kind == SOURCE_TIMER;
     if (!link || link->state == LINK_GONE) continue;
     if (source->kind == SOURCE_PROCESS) {
       mci_control_check_process(link);
       continue;
     }
     if (events[i].events & EPOLLOUT) mci_control_link_flush(link);
-    if (events[i].events & ~(uint32_t)EPOLLOUT) mci_control_link_serve(link);
+    if ((events[i].events & ~(uint32_t)EPOLLOUT) && link->state != LINK_GONE) mci_control_link_serve(link);
   }
+  if (tick) mci_beat_tick(boot);
   mci_control_link_free_trash(boot);
 }
 

@@ -103,7 +103,7 @@ static void spread(gathering* g) {
     memcpy(data, &offset, sizeof offset);
     memcpy(data + sizeof offset, g->all + offset, n);
     for (mci_control_link* link = boot->links; link; link = link->next)
-      mci_control_tell(link, FRAME_SPREAD, g->sequence, data, sizeof offset + n);
+      if (link->state == LINK_ACTIVE) mci_control_tell(link, FRAME_SPREAD, g->sequence, data, sizeof offset + n);
     offset += n;
   } while (offset < total);
 }

@@ -1,6 +1,7 @@
 /* mci_boot_join: a rank starts to listen for the ranks below it, descends from the root to its parent, and waits until
- * everybody is there. The root's address follows from the id; every other address is learned on the way down, so that
- * no rank needs a table. Runs in the caller; the listening side is served by progress meanwhile. */
+ * everybody is there. On its host the root's address follows from the id, for others the id tells it; every other
+ * address is learned on the way down, so that no rank needs a table. Runs in the caller; the listening side is served by
+ * progress meanwhile. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -17,15 +18,20 @@
 #define BACKOFF_FIRST_NS 1000000ull
 #define BACKOFF_LAST_NS 50000000ull
 #define HANDSHAKE_NS 5000000000ull
-#define LINGER_NS 1000000000ull /* a failed rank stays that long to tell late ones why */
+#define PATIENCE_FIRST_NS 500000000ull /* with a TCP address that gives no sign; more each time up to HANDSHAKE_NS */
+#define LINGER_NS 1000000000ull        /* a failed rank stays that long to tell late ones why */
 #define ROOT_VERDICT_NS 500000000ull
 
-typedef enum { ASK_WELCOME, ASK_REDIRECT, ASK_LATER, ASK_FAILED } ask_result;
+typedef enum { ASK_WELCOME, ASK_REDIRECT, ASK_LATER } ask_result;
 
+/* Whom to ask, and how: on this host by its unix socket, on another one by its addresses in turn. The root's host is
+ * not known at first, so all of that is tried. */
 typedef struct {
-  int rank; /* whom to ask */
-  struct sockaddr_un address;
-  socklen_t length;
+  int rank;
+  bool by_unix;
+  mci_net_addresses addresses;
+  int turn; /* which of them is next; the unix socket is the first */
+  uint64_t patience_ns;
 } target;
 
 static bool is_cancelled(const mci_boot* boot) { return boot->cancelled && atomic_load(boot->cancelled); }
@@ -36,151 +42,149 @@ static meshcclResult_t cancelled(const mci_boot* boot) {
 
 /* ---- one question ---- */
 
-/* Waits for one packet on a socket that is not served yet. Without a thread, the ranks below us must not starve. */
-static bool read_packet(mci_boot* boot, int fd, uint64_t until_ns, mci_packet* packet) {
-  for (;;) {
-    int got = mci_socket_read(fd, packet, false);
-    if (got != 0) return got > 0;
-    uint64_t now = mci_now_ns();
-    if (now >= until_ns || is_cancelled(boot)) return false;
-    struct pollfd ready[2] = {{.fd = fd, .events = POLLIN}, {.fd = boot->epoll_fd, .events = POLLIN}};
-    poll(ready, boot->threadless ? 2 : 1, (int)MCI_MIN((until_ns - now) / 1000000 + 1, (uint64_t)100));
-    if (!boot->threadless) continue;
-    pthread_mutex_lock(&boot->lock);
-    mci_control_progress(boot);
-    mci_accept_expire(boot);
-    pthread_mutex_unlock(&boot->lock);
-  }
-}
-
-static bool write_packet(mci_boot* boot, int fd, mci_frame_type type, const void* data, size_t bytes) {
-  mci_header header = {.type = (uint16_t)type, .from = boot->rank, .to = -1, .bytes = (uint32_t)bytes};
-  struct {
-    mci_header header;
-    unsigned char data[sizeof(mci_verdict)];
-  } frame = {.header = header};
-  memcpy(frame.data, data, bytes);
-  return send(fd, &frame, sizeof header + bytes, MSG_NOSIGNAL) == (ssize_t)(sizeof header + bytes);
-}
-
-static meshcclResult_t prove(mci_boot* boot, int fd, const target* to, mci_packet* packet, bool* answered) {
-  uint64_t until_ns = mci_now_ns() + HANDSHAKE_NS;
-  mci_hello hello = {.version = MCI_HELLO_VERSION, .rank = boot->rank, .nranks = boot->nranks, .target = to->rank};
-  mci_challenge challenge;
-  unsigned char proof[32];
-  *answered = false;
-  mci_auth_nonce(hello.nonce);
-  if (!write_packet(boot, fd, FRAME_HELLO, &hello, sizeof hello) || !read_packet(boot, fd, until_ns, packet))
-    return meshcclSuccess;
-  if (packet->header.type != FRAME_CHALLENGE || packet->header.bytes != sizeof challenge) return meshcclSuccess;
-  memcpy(&challenge, packet->data, sizeof challenge);
-  mci_auth_prove(&boot->id, PROOF_OF_LISTENER, to->rank, boot->rank, challenge.nonce, hello.nonce, proof);
-  if (!mci_auth_equal(proof, challenge.proof))
-    MCI_FAIL(meshcclInvalidUsage,
-             "rank %d does not trust what answers as rank %d: it does not know this id's secret; give all ranks the "
-             "same id and "
-             "the same MESHCCL_SECRET or MESHCCL_SECRET_FILE",
-             boot->rank, to->rank);
-  mci_auth_prove(&boot->id, PROOF_OF_JOINER, to->rank, boot->rank, challenge.nonce, hello.nonce, proof);
-  *answered = write_packet(boot, fd, FRAME_PROOF, proof, sizeof proof) && read_packet(boot, fd, until_ns, packet) &&
-              packet->header.type == FRAME_ANSWER && packet->header.bytes == sizeof(mci_verdict);
-  return meshcclSuccess;
-}
-
-static meshcclResult_t connect_to(mci_boot* boot, const target* to, int* fd_out, int32_t* pid) {
-  uid_t user;
-  int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) MCI_FAIL(meshcclSystemError, "rank %d: socket: %s; see ulimit -n", boot->rank, strerror(errno));
-  if (connect(fd, (const struct sockaddr*)&to->address, to->length) < 0) {
-    close(fd);
-    *fd_out = -1;
-    return meshcclSuccess;
-  }
-  *pid = mci_socket_peer(fd, &user);
-  if (user != geteuid()) {
-    close(fd);
-    MCI_FAIL(meshcclSystemError, "rank %d: user %u listens in the place of rank %d; only ranks of one user can join",
-             boot->rank, (unsigned)user, to->rank);
-  }
-  *fd_out = fd;
-  return meshcclSuccess;
+/* Without a thread, the ranks below us must not starve meanwhile. */
+static void wait_for(mci_boot* boot, const mci_dial* dial) {
+  uint64_t now = mci_now_ns();
+  struct pollfd ready[2] = {{.fd = dial->fd, .events = mci_dial_events(dial)}, {.fd = boot->epoll_fd, .events = POLLIN}};
+  uint64_t ns = dial->until_ns > now ? dial->until_ns - now : 0;
+  poll(ready, boot->threadless ? 2 : 1, (int)MCI_MIN(ns / 1000000 + 1, (uint64_t)100));
+  if (!boot->threadless) return;
+  pthread_mutex_lock(&boot->lock);
+  mci_control_progress(boot);
+  pthread_mutex_unlock(&boot->lock);
 }
 
 /* The parent has let us in, but we cannot stay: it shall know why. */
 static void excuse(mci_boot* boot, int fd, meshcclResult_t result) {
+  mci_header header = {.type = FRAME_FAIL, .from = boot->rank, .to = -1, .bytes = sizeof(mci_verdict)};
   mci_verdict verdict = {.rank = boot->rank, .result = result};
   snprintf(verdict.text, sizeof verdict.text, "rank %d: %s", boot->rank, mci_error_last());
-  write_packet(boot, fd, FRAME_FAIL, &verdict, sizeof verdict);
+  struct iovec parts[2] = {{&header, sizeof header}, {&verdict, sizeof verdict}};
+  struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+  sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   close(fd);
 }
 
-/* The connection is ours: it becomes the link to the parent. Ranks below us may have failed while we were on the way.
- */
-static meshcclResult_t adopt_parent(mci_boot* boot, int fd, int rank, int32_t pid) {
-  pthread_mutex_lock(&boot->lock);
+static meshcclResult_t become_child(mci_boot* boot, int fd, int32_t pid, const mci_chain* chain) {
   mci_control_link* link;
-  meshcclResult_t result = mci_control_link_create(boot, fd, LINK_ACTIVE, rank, &link);
-  if (result == meshcclSuccess) {
-    boot->parent = link;
-    mci_control_link_watch(link, pid);
-    if (boot->failure.result != meshcclSuccess)
-      mci_control_tell(link, FRAME_FAIL, 0, &boot->failure, sizeof boot->failure);
-    mci_agree_try_up(boot);
-  }
+  boot->spans = chain->spans;
+  boot->above = *chain;
+  if (boot->spans && boot->listeners[LISTEN_TCP].fd < 0) MCI_TRY(mci_accept_start_tcp(boot));
+  MCI_TRY(mci_control_link_create(boot, fd, LINK_ACTIVE, chain->at[0].rank, &link));
+  boot->parent = link;
+  boot->ready = true;
+  link->place = chain->at[0];
+  mci_control_link_watch(link, link->tcp ? chain->at[0].pid : pid);
+  mci_leave_say_here(link, false);
+  if (boot->failure.result != meshcclSuccess)
+    mci_control_tell(link, FRAME_FAIL, 0, &boot->failure, sizeof boot->failure);
+  mci_agree_try_up(boot);
+  return meshcclSuccess;
+}
+
+/* The connection is ours: it becomes the link to the parent. Ranks below us may have failed while we were on the way. */
+static meshcclResult_t adopt_parent(mci_boot* boot, mci_dial* dial, const mci_packet* packet, int rank) {
+  mci_chain chain;
+  if (!mci_dial_chain(packet, &chain) || chain.at[0].rank != rank)
+    MCI_FAIL(meshcclInternalError, "rank %d was welcomed by rank %d in words that it does not understand", boot->rank,
+             rank);
+  int fd = mci_dial_take(dial);
+  pthread_mutex_lock(&boot->lock);
+  meshcclResult_t result = become_child(boot, fd, dial->pid, &chain);
   pthread_mutex_unlock(&boot->lock);
   if (result != meshcclSuccess) excuse(boot, fd, result);
   return result;
 }
 
-static meshcclResult_t follow(mci_boot* boot, const mci_packet* packet, target* to, int fd, int32_t pid,
-                              ask_result* out) {
+static meshcclResult_t redirect(mci_boot* boot, const mci_packet* packet, target* to) {
+  mci_place next;
+  bool fine = mci_dial_place(packet, &next) && next.rank < boot->rank;
+  bool here = fine && next.host == boot->self.host;
+  if (!fine || next.rank < to->rank || (next.rank == to->rank && !here))
+    MCI_FAIL(meshcclInternalError, "rank %d was sent on from rank %d to rank %d, which is not between them", boot->rank,
+             to->rank, fine ? next.rank : -1);
+  *to = (target){.rank = next.rank, .by_unix = here, .patience_ns = PATIENCE_FIRST_NS};
+  if (!here) mci_place_addresses(&next, &to->addresses);
+  return meshcclSuccess;
+}
+
+static meshcclResult_t refused(const mci_packet* packet) {
   mci_verdict verdict;
+  if (packet->header.bytes != sizeof verdict) MCI_FAIL(meshcclInternalError, "a refusal without a reason");
   memcpy(&verdict, packet->data, sizeof verdict);
   verdict.text[MCI_CONTROL_TEXT - 1] = 0;
-  *out = ASK_FAILED;
+  meshcclResult_t result = (meshcclResult_t)verdict.result;
+  MCI_FAIL(result == meshcclSuccess ? meshcclInternalError : result, "%s", verdict.text);
+}
+
+static meshcclResult_t follow(mci_boot* boot, mci_dial* dial, const mci_packet* packet, target* to, ask_result* out) {
+  mci_place busy;
   switch ((mci_answer)packet->header.kind) {
     case ANSWER_WELCOME:
-      MCI_TRY(adopt_parent(boot, fd, to->rank, pid));
+      MCI_TRY(adopt_parent(boot, dial, packet, to->rank));
       *out = ASK_WELCOME;
       return meshcclSuccess;
     case ANSWER_REDIRECT:
-      close(fd);
-      if (verdict.rank <= to->rank || verdict.rank >= boot->rank)
-        MCI_FAIL(meshcclInternalError, "rank %d was sent from rank %d to rank %d, which is not above it", boot->rank,
-                 to->rank, verdict.rank);
-      to->rank = verdict.rank;
-      to->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(verdict.text));
-      snprintf(to->address.sun_path + 1, sizeof to->address.sun_path - 1, "%.100s", verdict.text);
+      MCI_TRY(redirect(boot, packet, to));
       *out = ASK_REDIRECT;
       return meshcclSuccess;
     case ANSWER_WAIT:
-      close(fd);
-      boot->waits_for = verdict.rank;
+      boot->waits_for = mci_dial_place(packet, &busy) ? busy.rank : to->rank;
       *out = ASK_LATER;
       return meshcclSuccess;
     default:
-      close(fd);
-      MCI_FAIL((meshcclResult_t)verdict.result, "%s", verdict.text);
+      return refused(packet);
   }
 }
 
-static meshcclResult_t ask(mci_boot* boot, target* to, ask_result* out) {
-  int fd = -1;
-  int32_t pid = 0;
-  mci_packet packet;
-  bool answered;
-  *out = ASK_FAILED;
-  MCI_TRY(connect_to(boot, to, &fd, &pid));
-  if (fd < 0) {
-    boot->waits_for = to->rank;
-    *out = ASK_LATER;
-    return meshcclSuccess;
+/* The last word of TCP is kept for the message of a timeout; that a unix socket is not there yet says little. */
+static void note_trouble(mci_boot* boot, const target* to, const mci_dial* dial, const char* remedy) {
+  if (!dial->tcp && to->addresses.n > 0) return;
+  pthread_mutex_lock(&boot->lock);
+  int n = snprintf(boot->trouble, sizeof boot->trouble, "rank %d at %.110s", to->rank, dial->trouble);
+  snprintf(boot->trouble + n, sizeof boot->trouble - (size_t)n, "%s", remedy);
+  pthread_mutex_unlock(&boot->lock);
+}
+
+/* A secret that is none proves nothing about who answers. */
+static bool may_dial(const mci_boot* boot, const meshcclNetAddress_t* address) {
+  static const int auth_none = 1;
+  return mci_id_trusted(&boot->id) || mci_net_is_loopback(address) || mci_param_int(MCI_P_AUTH) == auth_none;
+}
+
+/* The next way to the target: NULL, and by_unix is meant, or an address. False: there is none that may be used. */
+static bool next_way(mci_boot* boot, target* to, const meshcclNetAddress_t** out) {
+  int ways = to->by_unix + to->addresses.n;
+  for (int i = 0; i < ways; i++) {
+    int turn = to->turn++ % ways;
+    if (turn == ways - 1) to->patience_ns = MCI_MIN(to->patience_ns * 2, HANDSHAKE_NS);
+    *out = to->by_unix && turn == 0 ? NULL : &to->addresses.at[turn - to->by_unix];
+    if (!*out || may_dial(boot, *out)) return true;
+    mci_dial denied = {.tcp = true};
+    mci_net_print(*out, denied.trouble, sizeof denied.trouble);
+    note_trouble(boot, to, &denied,
+                 " is not asked, because no secret guards this job: name a file with a secret in MESHCCL_SECRET_FILE on "
+                 "every rank, or set MESHCCL_AUTH=none if the network is guarded otherwise");
   }
-  meshcclResult_t result = prove(boot, fd, to, &packet, &answered);
-  if (result == meshcclSuccess && answered) return follow(boot, &packet, to, fd, pid, out);
-  close(fd);
+  return false;
+}
+
+static meshcclResult_t ask(mci_boot* boot, target* to, uint64_t deadline_ns, ask_result* out) {
+  const meshcclNetAddress_t* address;
+  mci_dial dial;
+  mci_packet packet;
+  *out = ASK_LATER;
   boot->waits_for = to->rank;
-  if (result == meshcclSuccess) *out = ASK_LATER;
+  if (!next_way(boot, to, &address)) return meshcclSuccess;
+  uint64_t patience_ns = address ? to->patience_ns : HANDSHAKE_NS;
+  mci_dial_start(boot, to->rank, address, false, MCI_MIN(mci_now_ns() + patience_ns, deadline_ns), &dial);
+  mci_dial_state state;
+  while ((state = mci_dial_progress(boot, &dial, &packet)) == DIAL_BUSY && !is_cancelled(boot)) wait_for(boot, &dial);
+  meshcclResult_t result = meshcclSuccess;
+  if (state == DIAL_ANSWERED) result = follow(boot, &dial, &packet, to, out);
+  if (state == DIAL_FAILED) result = meshcclInvalidUsage;
+  if (state == DIAL_DOWN) note_trouble(boot, to, &dial, "");
+  mci_dial_close(&dial);
   return result;
 }
 
@@ -189,13 +193,23 @@ static meshcclResult_t ask(mci_boot* boot, target* to, ask_result* out) {
 static void sleep_while_serving(mci_boot* boot, uint64_t until_ns) {
   pthread_mutex_lock(&boot->lock);
   while (mci_now_ns() < until_ns) mci_control_wait(boot, until_ns);
-  mci_accept_expire(boot);
   pthread_mutex_unlock(&boot->lock);
 }
 
 static void start_at_root(mci_boot* boot, target* to) {
-  to->rank = 0;
-  mci_auth_address(&boot->id, 0, &to->address, &to->length);
+  *to = (target){.rank = 0, .by_unix = true, .patience_ns = PATIENCE_FIRST_NS};
+  mci_id_get_meeting(&boot->id, &to->addresses);
+}
+
+static meshcclResult_t start_listening(mci_boot* boot, bool* taken) {
+  pthread_mutex_lock(&boot->lock);
+  meshcclResult_t result = mci_accept_start(boot, taken);
+  if (result == meshcclSuccess && !*taken && boot->rank == 0) {
+    result = mci_accept_start_root(boot);
+    boot->ready = true;
+  }
+  pthread_mutex_unlock(&boot->lock);
+  return result;
 }
 
 /* A rank that finds its own name taken asks all the same: whoever has the duplicate will say so to everybody. The root
@@ -207,21 +221,16 @@ static meshcclResult_t descend(mci_boot* boot, uint64_t deadline_ns) {
   bool taken = mci_control_children(boot) > 0;
   while (mci_now_ns() < deadline_ns) {
     if (is_cancelled(boot)) return cancelled(boot);
-    if (taken) {
-      pthread_mutex_lock(&boot->lock);
-      meshcclResult_t result = mci_accept_start(boot, &taken);
-      pthread_mutex_unlock(&boot->lock);
-      MCI_TRY(result);
-    }
+    if (taken) MCI_TRY(start_listening(boot, &taken));
     if (boot->rank == 0 && !taken) return meshcclSuccess;
     ask_result got;
-    MCI_TRY(ask(boot, &to, &got));
+    MCI_TRY(ask(boot, &to, deadline_ns, &got));
     if (got == ASK_WELCOME && taken)
       MCI_FAIL(meshcclInvalidUsage, "another process listens in the place of rank %d; give each rank its own number",
                boot->rank);
     if (got == ASK_WELCOME) return meshcclSuccess;
     if (got == ASK_REDIRECT) continue;
-    start_at_root(boot, &to);
+    if (to.rank != 0) start_at_root(boot, &to);
     sleep_while_serving(boot, MCI_MIN(mci_now_ns() + backoff_ns, deadline_ns));
     backoff_ns = MCI_MIN(2 * backoff_ns, BACKOFF_LAST_NS);
   }
@@ -267,7 +276,6 @@ static meshcclResult_t await_everybody(mci_boot* boot, uint64_t timeout_ns, uint
       tell_missing(boot);
       report_ns = now + timeout_ns / 8;
     }
-    mci_accept_expire(boot);
     if (is_cancelled(boot))
       mci_control_failf(boot, boot->rank, meshcclRemoteError, "rank %d aborted while it joined", boot->rank);
     if (now >= deadline_ns) {
@@ -299,14 +307,20 @@ static meshcclResult_t join(mci_boot* boot, uint64_t timeout_ns) {
 
 /* Neighbours learn which ranks share this process, so that its death names them all. */
 static void announce_kin(mci_boot* boot) {
-  mci_here here = {.rank = boot->rank, .pid = getpid()};
-  mci_service_kin(boot, here.kin, sizeof here.kin);
-  if (!here.kin[0]) return;
+  char kin[MCI_CONTROL_KIN];
+  mci_service_kin(boot, kin, sizeof kin);
+  if (!kin[0]) return;
   pthread_mutex_lock(&boot->lock);
-  memcpy(boot->kin, here.kin, sizeof boot->kin);
+  memcpy(boot->kin, kin, sizeof boot->kin);
   for (mci_control_link* link = boot->links; link; link = link->next)
-    if (link->state == LINK_ACTIVE && link->pid != here.pid) mci_control_tell(link, FRAME_HERE, 0, &here, sizeof here);
+    if (link->state == LINK_ACTIVE && link->place.pid != boot->self.pid) mci_leave_say_here(link, false);
   pthread_mutex_unlock(&boot->lock);
+}
+
+/* A listener that waits for rank 0 and is not needed. */
+static void close_published(const mci_id* id) {
+  int fd = mci_id_take_listener(id, NULL, NULL, 0);
+  if (fd >= 0) close(fd);
 }
 
 meshcclResult_t mci_boot_join(const mci_id* id, const mci_boot_options* options, mci_boot** out) {
@@ -324,6 +338,7 @@ meshcclResult_t mci_boot_join(const mci_id* id, const mci_boot_options* options,
     mci_control_destroy(boot);
     return result;
   }
+  if (options->rank == 0 && options->nranks == 1) close_published(id);
   result = join(boot, options->timeout_ns);
   if (result != meshcclSuccess) {
     char text[MCI_CONTROL_TEXT];

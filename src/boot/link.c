@@ -1,12 +1,15 @@
-/* One connection of the tree: a SEQPACKET socket with a queue of frames that the kernel would not take yet, and a pidfd
- * of the process at the other end. Knows nothing of ranks and routes; what arrives goes to mci_control_dispatch. */
+/* One connection of the tree: a socket with a queue of frames that the kernel would not take yet and, on this host, a
+ * pidfd of the process at the other end. Knows nothing of ranks and routes; what arrives goes to mci_control_dispatch.
+ *
+ * A TCP socket may take the beginning of a frame only: the end is kept in `rest`, before the queue. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,83 +19,6 @@
 #define SEND_BUFFER (64 << 10)
 #define LAST_WORDS_BUFFER (1 << 20) /* the kernel takes what net.core.wmem_max allows */
 #define PACKETS_PER_TURN 64
-
-/* ---- queues ---- */
-
-meshcclResult_t mci_frames_push(mci_frames* frames, const mci_header* header, const void* data) {
-  mci_frame* frame = mci_alloc(sizeof *frame + header->bytes);
-  if (!frame) return mci_oom(sizeof *frame + header->bytes);
-  frame->header = *header;
-  if (header->bytes) memcpy(frame->data, data, header->bytes);
-  if (frames->tail)
-    frames->tail->next = frame;
-  else
-    frames->head = frame;
-  frames->tail = frame;
-  return meshcclSuccess;
-}
-
-mci_frame* mci_frames_pop(mci_frames* frames) {
-  mci_frame* frame = frames->head;
-  if (!frame) return NULL;
-  frames->head = frame->next;
-  if (!frames->head) frames->tail = NULL;
-  return frame;
-}
-
-void mci_frames_clear(mci_frames* frames) {
-  mci_frame* frame;
-  while ((frame = mci_frames_pop(frames))) mci_free(frame);
-}
-
-/* ---- sockets ---- */
-
-int32_t mci_socket_peer(int fd, uid_t* uid) {
-  struct ucred peer = {.pid = 0, .uid = (uid_t)-1};
-  socklen_t length = sizeof peer;
-  getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length);
-  *uid = peer.uid;
-  return peer.pid;
-}
-
-static void take_descriptors(struct msghdr* message, mci_packet* packet) {
-  for (struct cmsghdr* c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-    size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < n; i++) {
-      int fd;
-      memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-      if (packet->nfds <= MCI_CONTROL_FDS)
-        packet->fds[packet->nfds++] = fd;
-      else
-        close(fd);
-    }
-  }
-}
-
-int mci_socket_read(int fd, mci_packet* packet, bool take_fds) {
-  union {
-    struct cmsghdr align;
-    char bytes[CMSG_SPACE(sizeof(int) * (MCI_CONTROL_FDS + 1))];
-  } control;
-  struct iovec parts[2] = {{&packet->header, sizeof packet->header}, {packet->data, sizeof packet->data}};
-  packet->nfds = 0;
-  for (;;) {
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-    if (take_fds) {
-      message.msg_control = control.bytes;
-      message.msg_controllen = sizeof control.bytes;
-    }
-    ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    /* A reset comes before what the peer had sent last, and only once: read on. */
-    if (n < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
-    if (n < 0) return errno == EAGAIN ? 0 : -1;
-    if (take_fds) take_descriptors(&message, packet);
-    bool whole = (size_t)n >= sizeof packet->header && !(message.msg_flags & MSG_TRUNC) &&
-                 packet->header.bytes == (size_t)n - sizeof packet->header;
-    return whole ? 1 : -1;
-  }
-}
 
 /* ---- links ---- */
 
@@ -108,25 +34,46 @@ meshcclResult_t mci_control_link_listen(mci_control_link* link) {
 }
 
 void mci_control_link_reserve(mci_control_link* link, bool more) {
+  if (link->tcp) return; /* the system adapts these itself */
   int size = more ? LAST_WORDS_BUFFER : SEND_BUFFER;
   setsockopt(link->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+}
+
+static meshcclResult_t take_socket(mci_control_link* link, int fd) {
+  link->tcp = mci_socket_is_tcp(fd);
+  link->fd = fd;
+  fcntl(fd, F_SETFL, O_NONBLOCK);
+  mci_control_link_reserve(link, false);
+  if (!link->tcp) return meshcclSuccess;
+  if (!link->rest) link->rest = mci_alloc(MCI_CONTROL_REST);
+  if (!link->in) link->in = mci_alloc(sizeof *link->in);
+  if (!link->rest || !link->in) return mci_oom(MCI_CONTROL_REST + sizeof *link->in);
+  link->in->have = 0;
+  return meshcclSuccess;
+}
+
+static void free_link(mci_control_link* link) {
+  mci_free(link->rest);
+  mci_free(link->in);
+  mci_free(link);
 }
 
 meshcclResult_t mci_control_link_create(mci_boot* boot, int fd, mci_control_link_state state, int rank,
                                         mci_control_link** out) {
   mci_control_link* link = mci_alloc(sizeof *link);
   if (!link) return mci_oom(sizeof *link);
-  *link = (mci_control_link){.boot = boot, .fd = fd, .pidfd = -1, .rank = rank, .state = state};
-  link->socket_source = (mci_source){SOURCE_LINK, link};
-  link->process_source = (mci_source){SOURCE_PROCESS, link};
-  fcntl(fd, F_SETFL, O_NONBLOCK);
-  mci_control_link_reserve(link, false);
+  *link = (mci_control_link){.boot = boot, .fd = -1, .pidfd = -1, .rank = rank, .state = state, .via = -1};
+  link->socket_source = (mci_source){.kind = SOURCE_LINK, .link = link};
+  link->process_source = (mci_source){.kind = SOURCE_PROCESS, .link = link};
+  link->place.rank = rank;
+  link->heard_ns = mci_now_ns();
+  meshcclResult_t result = fd >= 0 ? take_socket(link, fd) : meshcclSuccess;
+  if (result == meshcclSuccess && fd >= 0 && state != LINK_ADOPTED) result = mci_control_link_listen(link);
+  if (result != meshcclSuccess) {
+    free_link(link);
+    return result;
+  }
   if (state != LINK_ADOPTED) {
-    meshcclResult_t result = mci_control_link_listen(link);
-    if (result != meshcclSuccess) {
-      mci_free(link);
-      return result;
-    }
     link->next = boot->links;
     boot->links = link;
   }
@@ -134,11 +81,19 @@ meshcclResult_t mci_control_link_create(mci_boot* boot, int fd, mci_control_link
   return meshcclSuccess;
 }
 
+meshcclResult_t mci_control_link_connect(mci_control_link* link, int fd) {
+  meshcclResult_t result = take_socket(link, fd);
+  link->heard_ns = mci_now_ns();
+  if (result == meshcclSuccess) result = mci_control_link_listen(link);
+  if (result == meshcclSuccess) mci_control_link_flush(link);
+  return result;
+}
+
 void mci_control_link_watch(mci_control_link* link, int32_t pid) {
   if (link->pidfd >= 0) close(link->pidfd);
   link->pidfd = -1;
   link->pid = pid;
-  if (pid <= 0 || pid == getpid()) return;
+  if (pid <= 0 || pid == getpid() || link->tcp) return; /* another host's numbers mean other processes here */
   link->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
   if (link->pidfd < 0) return;
   fcntl(link->pidfd, F_SETFD, FD_CLOEXEC);
@@ -176,9 +131,11 @@ void mci_control_link_drop(mci_control_link* link) {
   unlink_from(&boot->links, link);
   forget(boot, link->fd);
   forget(boot, link->pidfd);
+  link->rest_bytes = 0;
   mci_frames_clear(&link->out);
   mci_str_fini(&link->text);
   if (boot->parent == link) boot->parent = NULL;
+  if (boot->heir == link) mci_depart_abandon(boot);
   link->fd = link->pidfd = -1;
   link->state = LINK_GONE;
   link->next = boot->trash;
@@ -189,8 +146,39 @@ void mci_control_link_free_trash(mci_boot* boot) {
   while (boot->trash) {
     mci_control_link* link = boot->trash;
     boot->trash = link->next;
-    mci_free(link);
+    free_link(link);
   }
+}
+
+static void await_room(mci_control_link* link) {
+  if (link->waiting_out || link->state == LINK_ADOPTED) return;
+  link->waiting_out =
+      watch(link->boot, link->fd, EPOLLIN | EPOLLOUT, &link->socket_source, EPOLL_CTL_MOD) == meshcclSuccess;
+}
+
+/* Copies what is left of header and data after `sent` bytes. */
+static void keep_rest(mci_control_link* link, const mci_header* header, const void* data, size_t sent) {
+  size_t from_header = sent < sizeof *header ? sizeof *header - sent : 0;
+  size_t skipped = sent - (sizeof *header - from_header);
+  memcpy(link->rest, (const char*)header + sizeof *header - from_header, from_header);
+  if (header->bytes > skipped) memcpy(link->rest + from_header, (const char*)data + skipped, header->bytes - skipped);
+  link->rest_bytes = sizeof *header + header->bytes - sent;
+}
+
+static bool is_full(void) { return errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM; }
+
+static bool send_rest(mci_control_link* link) {
+  while (link->rest_bytes > 0) {
+    ssize_t n = send(link->fd, link->rest, link->rest_bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      if (is_full()) await_room(link);
+      return false;
+    }
+    link->rest_bytes -= (size_t)n;
+    memmove(link->rest, link->rest + n, link->rest_bytes);
+  }
+  return true;
 }
 
 /* True: taken. A peer that takes no more packets is leaving or dead; which one, what it sent last tells, so frames for
@@ -199,32 +187,56 @@ static bool send_now(mci_control_link* link, const mci_header* header, const voi
   struct iovec parts[2] = {{(void*)(uintptr_t)header, sizeof *header}, {(void*)(uintptr_t)data, header->bytes}};
   struct msghdr message = {.msg_iov = parts, .msg_iovlen = header->bytes ? 2 : 1};
   ssize_t n;
+  if (!send_rest(link)) return false;
   do {
     n = sendmsg(link->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
   } while (n < 0 && errno == EINTR);
-  if (n >= 0) return true;
-  bool later = errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM;
-  if (later && !link->waiting_out && link->state != LINK_ADOPTED)
-    link->waiting_out =
-        watch(link->boot, link->fd, EPOLLIN | EPOLLOUT, &link->socket_source, EPOLL_CTL_MOD) == meshcclSuccess;
-  return false;
+  if (n < 0) {
+    if (is_full()) await_room(link);
+    return false;
+  }
+  if (link->tcp && (size_t)n < sizeof *header + header->bytes) {
+    keep_rest(link, header, data, (size_t)n);
+    await_room(link);
+  }
+  return true;
 }
 
 meshcclResult_t mci_control_link_send(mci_control_link* link, const mci_header* header, const void* data) {
-  if (!link->out.head && send_now(link, header, data)) return meshcclSuccess;
+  if (link->muted) return meshcclSuccess;
+  link->spoken = true;
+  if (link->fd >= 0 && !link->out.head && send_now(link, header, data)) return meshcclSuccess;
   return mci_frames_push(&link->out, header, data);
 }
 
 void mci_control_link_flush(mci_control_link* link) {
+  if (link->fd < 0) return;
   if (link->waiting_out) {
     link->waiting_out = false;
     watch(link->boot, link->fd, EPOLLIN, &link->socket_source, EPOLL_CTL_MOD);
   }
+  if (!send_rest(link)) return;
   while (link->out.head && send_now(link, &link->out.head->header, link->out.head->data))
     mci_free(mci_frames_pop(&link->out));
+  if (link->state == LINK_ENDING && !link->out.head && link->rest_bytes == 0) mci_control_link_drop(link);
+}
+
+bool mci_control_link_unsent(const mci_control_link* link) {
+  int waiting = 0;
+  if (link->fd < 0) return false;
+  if (link->out.head || link->rest_bytes > 0) return true;
+  return link->tcp && ioctl(link->fd, SIOCOUTQ, &waiting) == 0 && waiting > 0;
+}
+
+void mci_control_link_end(mci_control_link* link) {
+  link->muted = true;
+  link->state = LINK_ENDING;
+  mci_control_link_flush(link);
 }
 
 int mci_control_link_read(mci_control_link* link, mci_packet* packet) {
+  if (link->fd < 0) return 0;
+  if (link->tcp) return mci_stream_read(link->fd, link->in, packet);
   return mci_socket_read(link->fd, packet, link->state == LINK_ACTIVE);
 }
 
@@ -232,6 +244,7 @@ bool mci_control_link_serve(mci_control_link* link) {
   mci_packet packet;
   for (int i = 0; i < PACKETS_PER_TURN; i++) {
     int got = mci_control_link_read(link, &packet);
+    if (got > 0) link->heard_ns = mci_now_ns();
     if (got > 0) mci_control_dispatch(link, &packet);
     if (got < 0 && !link->closed_inward) mci_control_lost(link);
     if (got <= 0 || link->state == LINK_GONE) return false;

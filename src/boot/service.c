@@ -187,7 +187,7 @@ void mci_service_kin(mci_boot* boot, char* text, size_t size) {
   pthread_mutex_unlock(&mci_globals.lock);
   pthread_mutex_lock(&service->lock);
   for (const mci_boot* other = service->boots; other; other = other->next)
-    if (other != boot && memcmp(&other->id, &boot->id, sizeof boot->id) == 0 && ranks.length + 16 < size)
+    if (other != boot && memcmp(mci_id_name(&other->id), mci_id_name(&boot->id), 32) == 0 && ranks.length + 16 < size)
       mci_str_add(&ranks, "%s%d", ranks.length ? ", " : "rank ", other->rank);
   pthread_mutex_unlock(&service->lock);
   snprintf(text, size, "%s", ranks.text && !ranks.failed ? ranks.text : "");

@@ -159,7 +159,7 @@ void mci_status_unreachable(mci_boot* boot, const mci_header* header, const void
 /* ---- verdicts by way of the root ---- */
 
 static void accuse(mci_boot* boot, const mci_verdict* verdict) {
-  if (boot->parent) {
+  if (boot->parent && !boot->parent->muted) {
     mci_control_tell(boot->parent, FRAME_ACCUSE, 0, verdict, sizeof *verdict);
   } else {
     mci_control_fail(boot, verdict);

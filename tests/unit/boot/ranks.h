@@ -19,6 +19,8 @@ typedef struct rank_run {
   const mci_id* id;
   void* argument;
   bool threadless;
+  uint64_t host;       /* 0: this one */
+  uint64_t silence_ns; /* 0: the usual limit */
   void (*body)(struct rank_run* run, mci_boot* boot);
   pthread_t thread;
   char note[640]; /* the first thing that was not as expected */
@@ -39,6 +41,8 @@ static inline void* rank_main(void* argument) {
   rank_run* run = argument;
   mci_boot_options options = rank_options(run->rank, run->nranks);
   options.threadless = run->threadless;
+  options.host = run->host;
+  options.silence_ns = run->silence_ns;
   mci_boot* boot = NULL;
   meshcclResult_t result = mci_boot_join(run->id, &options, &boot);
   expect(run, result == meshcclSuccess);
@@ -48,23 +52,61 @@ static inline void* rank_main(void* argument) {
   return NULL;
 }
 
+/* Ranks that are threads of this process on so many made-up hosts (1: this one): dealt out, in blocks, or unevenly. */
+typedef enum { DEALT, BLOCKS, UNEVEN } placing;
+static inline uint64_t host_of(int rank, int nranks, int nhosts, placing how) {
+  if (nhosts == 1) return 0;
+  if (how == DEALT) return 100 + (uint64_t)(rank % nhosts);
+  if (how == BLOCKS) return 100 + (uint64_t)(rank * nhosts / nranks);
+  return 100 + (uint64_t)(rank % 7 == 3 ? rank % nhosts : 0);
+}
+
+/* An id whose rank 0 can be reached over TCP, on loopback only. */
+static inline void make_published_id(mci_id* id) {
+  setenv("MESHCCL_SOCKET_IFNAME", "lo", 1);
+  mci_params_reload();
+  check_ok(mci_id_create(id));
+  check_ok(mci_id_publish(id));
+}
+
+typedef struct {
+  int nranks, nhosts;
+  placing how;
+  bool threadless, backwards; /* backwards: the last rank comes first */
+  void (*body)(rank_run*, mci_boot*);
+  void* argument;
+} crowd;
+
 /* All ranks as threads; body leaves the boot to be left by the helper. */
-static inline void run_threads(int nranks, bool threadless, void (*body)(rank_run*, mci_boot*), void* argument) {
+static inline void run_crowd(const crowd* c) {
   mci_id id;
-  check_ok(mci_id_create(&id));
-  rank_run* runs = calloc((size_t)nranks, sizeof *runs);
-  for (int r = 0; r < nranks; r++) {
-    runs[r] = (rank_run){
-        .rank = r, .nranks = nranks, .id = &id, .argument = argument, .threadless = threadless, .body = body};
+  if (c->nhosts > 1)
+    make_published_id(&id);
+  else
+    check_ok(mci_id_create(&id));
+  rank_run* runs = calloc((size_t)c->nranks, sizeof *runs);
+  for (int i = 0; i < c->nranks; i++) {
+    int r = c->backwards ? c->nranks - 1 - i : i;
+    runs[r] = (rank_run){.rank = r,
+                         .nranks = c->nranks,
+                         .id = &id,
+                         .argument = c->argument,
+                         .threadless = c->threadless,
+                         .host = host_of(r, c->nranks, c->nhosts, c->how),
+                         .body = c->body};
     assert_int_equal(pthread_create(&runs[r].thread, NULL, rank_main, &runs[r]), 0);
   }
   char note[sizeof runs->note] = "";
-  for (int r = 0; r < nranks; r++) {
+  for (int r = 0; r < c->nranks; r++) {
     pthread_join(runs[r].thread, NULL);
     if (!note[0]) snprintf(note, sizeof note, "%s", runs[r].note);
   }
   free(runs);
-  if (note[0]) fail_msg("%s", note);
+  if (note[0]) fail_msg("%d ranks on %d hosts: %s", c->nranks, c->nhosts, note);
+}
+
+static inline void run_threads(int nranks, bool threadless, void (*body)(rank_run*, mci_boot*), void* argument) {
+  run_crowd(&(crowd){.nranks = nranks, .nhosts = 1, .threadless = threadless, .body = body, .argument = argument});
 }
 
 /* Waits until the tree has failed; false after `limit`. */

@@ -217,7 +217,7 @@ static void a_wrong_secret_is_refused_and_the_others_name_the_rank(void** state)
 static int stranger(const mci_id* id) {
   struct sockaddr_un address;
   socklen_t length;
-  mci_auth_address(id, 0, &address, &length);
+  mci_auth_address(id, mci_host_id(), 0, &address, &length);
   int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
   while (connect(fd, (struct sockaddr*)&address, length) < 0) usleep(1000);
   return fd;
@@ -279,7 +279,7 @@ static void another_user_is_refused(void** state) {
   close(stranger(&attempts[0].id)); /* rank 0 listens from here on */
   struct sockaddr_un address;
   socklen_t length;
-  mci_auth_address(&attempts[0].id, 0, &address, &length);
+  mci_auth_address(&attempts[0].id, mci_host_id(), 0, &address, &length);
   fflush(NULL);
   pid_t pid = fork();
   if (pid == 0) {
@@ -317,7 +317,7 @@ static void a_listener_proves_itself_too(void** state) {
   fill(attempts, 2, 2, 5 * SECOND);
   struct sockaddr_un address;
   socklen_t length;
-  mci_auth_address(&attempts[0].id, 0, &address, &length);
+  mci_auth_address(&attempts[0].id, mci_host_id(), 0, &address, &length);
   int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
   assert_int_equal(bind(listener, (struct sockaddr*)&address, length), 0);
   assert_int_equal(listen(listener, 8), 0);
