@@ -101,7 +101,62 @@ int wait_process(pid_t pid, double seconds) {
   }
 }
 
+/* ---- one rank of a job that a script has started, on several hosts perhaps ---- */
+
+typedef struct {
+  int rank, nranks;
+  const char* folder; /* that all ranks see */
+} job;
+
+static bool in_job(job* out) {
+  const char* text = getenv("MESHCCL_TESTS_JOB");
+  int used = 0;
+  if (!text) return false;
+  if (sscanf(text, "%d/%d/%n", &out->rank, &out->nranks, &used) != 2 || !used) {
+    fprintf(stderr, "MESHCCL_TESTS_JOB=%s is not RANK/RANKS/FOLDER\n", text);
+    exit(2);
+  }
+  out->folder = text + used;
+  return true;
+}
+
+/* Rank 0 puts the id of the round where the others find it whole. */
+static bool share_id(const job* j, int round, meshcclUniqueId* id) {
+  char path[512], next[520];
+  snprintf(path, sizeof path, "%s/id.%d", j->folder, round);
+  snprintf(next, sizeof next, "%s.next", path);
+  double until = now_seconds() + LIMIT_SECONDS;
+  if (j->rank == 0) {
+    *id = new_id();
+    FILE* file = fopen(next, "wb");
+    bool written = file && fwrite(id, sizeof *id, 1, file) == 1;
+    return file && fclose(file) == 0 && written && rename(next, path) == 0;
+  }
+  for (;;) {
+    FILE* file = fopen(path, "rb");
+    bool got = file && fread(id, sizeof *id, 1, file) == 1;
+    if (file) fclose(file);
+    if (got || now_seconds() > until) return got;
+    nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+  }
+}
+
+/* All ranks come here in the same order, so the rounds number the calls. Threads are not for jobs: their rounds pass. */
+static int run_in_job(const job* j, run_mode mode, int n, rank_main fn, void* arg) {
+  static int rounds;
+  int round = rounds++;
+  rank_env env = {.rank = j->rank, .nranks = n, .arg = arg};
+  if (mode == AS_THREADS || n > j->nranks || j->rank >= n) return 0;
+  if (!share_id(j, round, &env.id)) {
+    fprintf(stderr, "rank %d: no id for round %d in %s\n", j->rank, round, j->folder);
+    return 1;
+  }
+  return fn(&env) != 0;
+}
+
 int run_ranks(run_mode mode, int n, rank_main fn, void* arg) {
+  job j;
+  if (in_job(&j)) return run_in_job(&j, mode, n, fn, arg);
   meshcclUniqueId id = new_id();
   int per_process = mode == AS_PROCESSES ? 1 : mode == AS_THREADS ? n : 2, nprocesses = 0, failed = 0;
   pid_t pids[MAX_RANKS];
