@@ -85,6 +85,7 @@ static uint64_t grid_bytes(const mci_hier* h, uint32_t stage, uint64_t bytes) {
     uint64_t along = (group[d] + unit[d] - 1) / unit[d], half = along / 2;
     worst = MCI_MAX(worst, mci_cost_share(bytes, half * (along - half) * unit[d], along * ranks));
   }
+  if (!h->even) worst = MCI_MAX(worst, bytes / mci_topo_ndims(h->topo)); /* the least unit may be a node in a corner */
   return mci_topo_is_regular(h->topo) ? worst : worst + worst / 2;
 }
 
@@ -112,14 +113,24 @@ static uint64_t pieces_below(const question* q, uint32_t stage) {
 
 static bool across(const question* q, uint32_t stage) { return q->shape.exchange && stage + 1 == q->h->nstages; }
 
+/* Bytes over the busiest link, or a group's way out, when a rank of every unit sends `share` to one of every other. */
+static uint64_t crossing(const mci_hier* h, uint32_t stage, uint64_t share) {
+  uint64_t c = h->most[stage];
+  if (mci_topo_is_full(h->topo)) return share * (c - 1);
+  mci_link plane;
+  uint32_t ports = mci_hier_ports(h, stage, &plane);
+  return ports ? mci_cost_share(share, c - 1, ports) : grid_bytes(h, stage, share * c);
+}
+
 static stage_load load_of(const question* q, uint32_t stage) {
   const mci_hier* h = q->h;
   stage_load out = {.link = h->link[stage]};
   uint64_t c = h->most[stage], bytes = q->request->bytes, radix = q->shape.radix[stage];
   bool full = mci_topo_is_full(h->topo);
+  if (!full) mci_hier_ports(h, stage, &out.link);
   if (across(q, stage)) {
     out.messages = pieces_below(q, stage) * (c - 1);
-    out.bytes = full ? bytes * (c - 1) : grid_bytes(h, stage, bytes * c);
+    out.bytes = crossing(h, stage, bytes);
     return out;
   }
   /* The unit with the most digits takes that much. */
@@ -129,11 +140,11 @@ static stage_load load_of(const question* q, uint32_t stage) {
     out.bytes = share;
     out.folded = share * c > bytes ? share * c - bytes : 0;
     out.messages = q->shape.listed ? (pieces_below(q, 0) + c - 1) / c : 1;
-  } else {
-    out.bytes = full ? bytes - mci_cost_share(bytes, 1, c) : grid_bytes(h, stage, share * c);
-    out.messages = stage == 0 ? c : pieces_below(q, stage) * (c - 1);
-    if (full && q->shape.listed) out.bytes = listed_bytes(h, stage, bytes);
+    return out;
   }
+  out.messages = stage == 0 ? c : pieces_below(q, stage) * (c - 1);
+  out.bytes = crossing(h, stage, share);
+  if (full) out.bytes = q->shape.listed ? listed_bytes(h, stage, bytes) : bytes - mci_cost_share(bytes, 1, c);
   return out;
 }
 

@@ -59,6 +59,8 @@ void mci_hier_extent(const mci_hier* hier, uint32_t stage, bool group, uint32_t 
 
 /* Grids: delay of the way from a unit to the same place of the next one along a dimension. */
 uint64_t mci_hier_delay(const mci_hier* hier, uint32_t stage, uint32_t dim);
+/* Grids: where planes alone join the units of a stage, the ports of a unit and the slowest plane's figures; else 0. */
+uint32_t mci_hier_ports(const mci_hier* hier, uint32_t stage, mci_link* link);
 /* Delay of the longest way between the same places of two units of a group. */
 uint64_t mci_hier_longest_delay(const mci_hier* hier, uint32_t stage);
 

@@ -150,16 +150,38 @@ uint64_t mci_hier_delay(const mci_hier* h, uint32_t stage, uint32_t dim) {
   return sum;
 }
 
+uint32_t mci_hier_ports(const mci_hier* h, uint32_t stage, mci_link* link) {
+  const mci_topo* topo = h->topo;
+  uint32_t unit[MCI_MAX_DIMS], group[MCI_MAX_DIMS], nodes = 0;
+  bool apart = false;
+  mci_hier_extent(h, stage, false, unit);
+  mci_hier_extent(h, stage, true, group);
+  for (uint32_t d = 0; d < mci_topo_ndims(topo); d++) apart = apart || (group[d] > unit[d] && mci_topo_apart(topo, d));
+  if (!apart || mci_topo_nplanes(topo) == 0) return 0;
+  *link = mci_topo_plane_link(topo, 0);
+  for (uint32_t p = 0; p < mci_topo_nplanes(topo); p++) {
+    mci_link plane = mci_topo_plane_link(topo, p);
+    link->bw_Bps = MCI_MIN(link->bw_Bps, plane.bw_Bps);
+    link->lat_ps = MCI_MAX(link->lat_ps, plane.lat_ps);
+    link->cost_ps = MCI_MAX(link->cost_ps, plane.cost_ps);
+    nodes += mci_topo_plane_size(topo, p);
+  }
+  return MCI_MAX(nodes / h->nunits[stage], 1);
+}
+
 uint64_t mci_hier_longest_delay(const mci_hier* h, uint32_t stage) {
   if (mci_topo_is_full(h->topo)) return h->link[stage].lat_ps;
   uint32_t unit[MCI_MAX_DIMS], group[MCI_MAX_DIMS];
-  uint64_t sum = 0;
+  mci_link plane;
+  bool ports = mci_hier_ports(h, stage, &plane) > 0;
+  uint64_t sum = ports ? plane.lat_ps : 0;
   mci_hier_extent(h, stage, false, unit);
   mci_hier_extent(h, stage, true, group);
   for (uint32_t d = 0; d < mci_topo_ndims(h->topo); d++) {
     uint64_t along = parts_of(group[d], unit[d]);
     bool ring = group[d] == mci_topo_side(h->topo, d) && mci_topo_wraps(h->topo, d);
-    sum += (ring ? along / 2 : along - 1) * mci_hier_delay(h, stage, d);
+    if (ports) sum += 2 * (uint64_t)(unit[d] - 1) * h->link[0].lat_ps; /* to a port and from one */
+    if (!mci_topo_apart(h->topo, d)) sum += (ring ? along / 2 : along - 1) * mci_hier_delay(h, stage, d);
   }
   return sum;
 }

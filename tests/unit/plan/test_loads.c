@@ -151,7 +151,14 @@ static void no_prediction_is_below_the_bound(void** state) {
                                 "mesh:4x4@neighbours",
                                 "torus:4x4x4@2TB/s,100ns",
                                 "ring:5@o=20ns",
-                                "torus:8x64"};
+                                "torus:8x64",
+                                "full:8@level=host:4*2:12.5GB/s:10us",
+                                "full:9@level=host:4+4+1:12.5GB/s:10us",
+                                "full:12@level=numa:2*6:20GB/s,level=host:4+8:5GB/s:2us",
+                                "mesh:6x4@level=tile:3x2:10GB/s:2us",
+                                "mesh:5x5@level=tile:2x2:10GB/s:2us",
+                                "mesh:3x4x4@apart=z,level=tile:1x2x2:30GB/s,level=tray:1x4x4:10GB/s:2us,plane=sw:"
+                                "10GB/s:2us:*.*.0+*.*.3"};
   for (size_t i = 0; i < MCI_COUNT(specs); i++) {
     mci_topo* topo = plan_topo(specs[i]);
     for (int coll = 0; coll < MCI_SEND_RECV; coll++) {
