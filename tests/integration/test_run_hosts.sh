@@ -276,7 +276,7 @@ a:2,b:2,c:2,d:1 7 21 full:7@10GB/s,500ns,level=host:2*3+1:1.25GB/s:20us
 END
 
   rule="hosts whose ranks are interleaved"
-  MESHCCL_TOPO_DUMP=$work/topology here 0 -n 5 -- sh -c 'MESHCCL_HOST_ID=h$((MESHCCL_RANK % 2)) exec "$0"' "$hello"
+  MESHCCL_TOPO_DUMP=$work/topology run 0 -H x:5 -- sh -c 'MESHCCL_HOST_ID=h$((MESHCCL_RANK % 2)) exec "$0"' "$hello"
   [ "$(grep -c ' of 5: 10 5$' "$work/out")" -eq 5 ] || fail "other sums"
   [ "$(cat "$work/topology")" = "full:5@10GB/s,500ns,level=host:3+2:1.25GB/s:20us,map=0.3.1.4.2" ] || fail "$(cat "$work/topology")"
 
