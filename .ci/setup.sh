@@ -1,7 +1,7 @@
 # Sourced by perf/run.sh and tests/run.sh from the root of the repository: packages that a build needs, and the build.
 # Installs only what is missing, and only on systems with apt-get; elsewhere it names what has to be there.
 
-setup_needs="cmake ninja-build gcc libc6-dev pkg-config libsodium-dev libhwloc-dev libcmocka-dev"
+setup_needs="cmake ninja-build gcc libc6-dev pkg-config libsodium-dev libhwloc-dev libyaml-dev libcmocka-dev"
 
 setup_fail() {
   echo "$*" >&2

@@ -15,6 +15,7 @@ find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(hwloc REQUIRED IMPORTED_TARGET hwloc>=2.0)
+pkg_check_modules(yaml REQUIRED IMPORTED_TARGET yaml-0.1)
 
 add_library(mci_flags INTERFACE)
 target_include_directories(mci_flags INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})

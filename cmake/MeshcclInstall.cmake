@@ -34,6 +34,14 @@ if(MESHCCL_PERF)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/perf/workloads DESTINATION ${CMAKE_INSTALL_DATADIR}/meshccl)
 endif()
 
+# ---- machines, found by name beside the library; in the build folder just as in an installed tree
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/topo/machines DESTINATION ${CMAKE_INSTALL_DATADIR}/meshccl FILES_MATCHING PATTERN *.yaml)
+file(GLOB machines CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/topo/machines/*.yaml)
+foreach(machine ${machines})
+  get_filename_component(machine_name ${machine} NAME)
+  configure_file(${machine} ${PROJECT_BINARY_DIR}/share/meshccl/machines/${machine_name} COPYONLY)
+endforeach()
+
 # ---- pkg-config
 meshccl_relative(prefix_folder ${CMAKE_INSTALL_LIBDIR}/pkgconfig .)
 configure_file(${PROJECT_SOURCE_DIR}/cmake/meshccl.pc.in ${PROJECT_BINARY_DIR}/meshccl.pc @ONLY)

@@ -7,6 +7,15 @@
 
 #include "topo/grid.h"
 
+static meshcclResult_t complain_at_place(const mci_places* places, size_t at, int shown, const char* text,
+                                         const char* cause) {
+  uint32_t i = 0;
+  while (i + 1 < places->n && places->list[i + 1].at <= at) i++;
+  const mci_place* place = &places->list[i];
+  size_t column = place->column + (place->copied && at > place->at ? at - place->at : 0);
+  MCI_FAIL(meshcclInvalidArgument, "%s:%u:%zu: \"%.*s\" %s", places->name, place->line, column, shown, text, cause);
+}
+
 meshcclResult_t mci_spec_complain(const mci_spec* p, mci_piece where, const char* format, ...) {
   char cause[512];
   va_list args;
@@ -14,9 +23,11 @@ meshcclResult_t mci_spec_complain(const mci_spec* p, mci_piece where, const char
   vsnprintf(cause, sizeof cause, format, args);
   va_end(args);
   int shown = (int)MCI_MIN(where.end - where.at, (ptrdiff_t)60);
+  size_t at = (size_t)(where.at - p->spec);
+  if (p->places && p->places->n) return complain_at_place(p->places, at, shown, where.at, cause);
   bool cut = strlen(p->spec) > 100;
   MCI_FAIL(meshcclInvalidArgument, "topology \"%.100s%s\": \"%.*s\" at character %zu %s", p->spec, cut ? "..." : "",
-           shown, where.at, (size_t)(where.at - p->spec) + 1, cause);
+           shown, where.at, at + 1, cause);
 }
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -336,8 +347,10 @@ static meshcclResult_t read_all(mci_spec* p) {
   return check_whole(p);
 }
 
-meshcclResult_t mci_topo_parse(const char* spec, mci_topo** out) {
-  mci_spec p = {.spec = spec};
+meshcclResult_t mci_topo_parse(const char* spec, mci_topo** out) { return mci_spec_parse(spec, NULL, out); }
+
+meshcclResult_t mci_spec_parse(const char* spec, const mci_places* places, mci_topo** out) {
+  mci_spec p = {.spec = spec, .places = places};
   meshcclResult_t result = read_all(&p);
   mci_free(p.map);
   if (result == meshcclSuccess) {

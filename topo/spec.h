@@ -25,8 +25,22 @@ typedef struct {
   const char *at, *end;
 } mci_piece;
 
+/* Where pieces of a spec that a machine file was turned into came from. Ascending. */
+typedef struct {
+  size_t at; /* offset in the spec; holds up to the next place */
+  uint32_t line, column;
+  bool copied; /* character by character, else put together */
+} mci_place;
+
+typedef struct {
+  const char* name;
+  mci_place* list;
+  uint32_t n, cap;
+} mci_places;
+
 typedef struct {
   const char* spec;
+  const mci_places* places; /* NULL: the text is what the user wrote */
   mci_topo* topo;
   mci_piece given[MCI_NUM_OPTS];   /* where each option stood; at == NULL: not given */
   mci_piece level[MCI_MAX_LEVELS]; /* what follows level=: read when sides and links are known */
@@ -41,6 +55,8 @@ typedef struct {
 meshcclResult_t mci_spec_complain(const mci_spec* p, mci_piece where, const char* format, ...) MCI_PRINTF(3, 4);
 #define COMPLAIN(p, where, ...) return mci_spec_complain((p), (where), __VA_ARGS__)
 
+/* mci_topo_parse, with mistakes reported at their places. */
+meshcclResult_t mci_spec_parse(const char* spec, const mci_places* places, mci_topo** out);
 bool mci_spec_equals(mci_piece s, const char* word);
 /* From `at` to the first of `stops`, or to the end. */
 mci_piece mci_spec_until(const char* at, const char* end, const char* stops);

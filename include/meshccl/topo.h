@@ -24,7 +24,9 @@ typedef struct meshcclTopo* meshcclTopo_t;
 
 #pragma GCC visibility push(default)
 
-/* Reads a topology. A mistake is InvalidArgument; the message names the text, its place and the remedy. */
+/* Reads a topology: a spec, the path of a machine file (docs/machine-format.md; it has a '/' or ends in .yaml or .yml), or
+ * the name of an installed machine such as dojo-tray. A mistake is InvalidArgument; the message names the text or file,
+ * the place and the remedy. */
 meshcclResult_t meshcclTopoParse(meshcclTopo_t* topo, const char* spec);
 
 /* Frees a topology; NULL is allowed. */
@@ -52,7 +54,7 @@ meshcclResult_t meshcclTopoCoordinates(meshcclTopo_t topo, int rank, int* coords
 /* The rank at coordinates; -1 where a node is dead or no rank. ndims must be the topology's. */
 meshcclResult_t meshcclTopoRankAt(meshcclTopo_t topo, const int* coords, int ndims, int* rank);
 
-/* Ranks one link away. *n is the capacity of peers on entry and the number of neighbours on return; at most the
+/* Ranks at the other ends of a rank's own links; those beyond a switch (plane=) are not listed. *n is the capacity of peers on entry and the number of neighbours on return; at most the
  * capacity is written. */
 meshcclResult_t meshcclTopoNeighbors(meshcclTopo_t topo, int rank, int* peers, int* n);
 

@@ -8,6 +8,7 @@
 #include "base/globals.h"
 #include "base/net.h"
 #include "boot/discover.h"
+#include "boot/topology.h"
 #include "transport/registry.h"
 
 meshcclResult_t meshcclGetUniqueId(meshcclUniqueId* id) {
@@ -79,7 +80,7 @@ static meshcclResult_t make_topology(mci_start* start, mci_topo** out) {
   const char* spec = start->topology ? start->topology : mci_param_text(MCI_P_TOPO);
   if (!spec && !start->rank_map && !mci_param_text(MCI_P_RANK_MAP)) return meshcclSuccess;
   mci_topo* topo;
-  MCI_TRY(spec ? mci_topo_parse(spec, &topo) : mci_topo_full(start->nranks, &topo));
+  MCI_TRY(spec ? mci_topology_load(spec, &topo) : mci_topo_full(start->nranks, &topo));
   meshcclResult_t result = meshcclSuccess;
   if (mci_topo_nranks(topo) != start->nranks)
     result = mci_fail(meshcclInvalidArgument,

@@ -3,6 +3,7 @@
 
 #include <limits.h>
 
+#include "boot/topology.h"
 #include "topo/bounds.h"
 #include "topo/graph.h"
 
@@ -32,7 +33,7 @@ meshcclResult_t meshcclTopoParse(meshcclTopo_t* topo, const char* spec) {
   CHECK_GIVEN(topo);
   CHECK_GIVEN(spec);
   mci_topo* parsed;
-  MCI_TRY(mci_topo_parse(spec, &parsed));
+  MCI_TRY(mci_topology_load(spec, &parsed));
   *topo = (meshcclTopo_t)parsed;
   return meshcclSuccess;
 }

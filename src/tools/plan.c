@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "boot/topology.h"
 #include "sched/sched.h"
 #include "tools/plan_simulate.h"
 #include "tools/tools.h"
@@ -125,7 +126,7 @@ static meshcclResult_t print_program(answer* a) {
 
 static meshcclResult_t find(answer* a) {
   const options* o = a->options;
-  MCI_TRY(mci_topo_parse(o->spec, &a->topo));
+  MCI_TRY(mci_topology_load(o->spec, &a->topo));
   MCI_TRY(mci_topo_print(a->topo, &a->topo_text));
   a->request.root = o->root;
   MCI_TRY(mci_coll_parse(o->coll, &a->request.coll));

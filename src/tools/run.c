@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "boot/boot.h"
+#include "boot/topology.h"
 #include "tools/run_hosts.h"
 #include "tools/tools.h"
 #include "topo/graph.h"
@@ -147,9 +148,13 @@ static int take_option(mci_run_options* o, int c, char** argv) {
 static int check_topo(mci_run_options* o) {
   mci_topo* topo;
   if (!o->topo) return 0;
-  if (mci_topo_parse(o->topo, &topo) != meshcclSuccess) return mci_run_complain("--topo: %s", mci_error_last());
+  if (mci_topology_load(o->topo, &topo) != meshcclSuccess) return mci_run_complain("--topo: %s", mci_error_last());
   uint32_t nranks = mci_topo_nranks(topo);
+  bool spec = mci_topology_is_spec(o->topo);
+  meshcclResult_t printed = spec ? meshcclSuccess : mci_topo_print(topo, &o->machine);
   mci_topo_destroy(topo);
+  if (printed != meshcclSuccess) return mci_run_complain("--topo: %s", mci_error_last());
+  if (!spec) o->topo = o->machine.text;
   if (o->nranks == 0 && nranks <= MCI_RUN_MAX_RANKS) o->nranks = (int)nranks;
   if ((uint32_t)o->nranks != nranks)
     return mci_run_complain("--topo %s has %u ranks, but -n is %d; at most %d are started", o->topo, nranks, o->nranks,
@@ -255,5 +260,6 @@ int mci_tool_run(int argc, char** argv) {
   }
   for (size_t i = 0; i < o.nexports; i++) mci_free(o.exports[i]);
   mci_free(o.exports);
+  mci_str_fini(&o.machine);
   return status;
 }

@@ -78,6 +78,7 @@ typedef struct mci_run {
 typedef struct {
   int nranks; /* 0: one per slot */
   bool label, help;
+  mci_str machine; /* spec of the machine file that --topo names: other hosts need not have it */
   const char *topo, *hosts, *hostfile, *ssh, *prefix, *command, *folder;
   char** program;
   char** exports; /* "NAME=VALUE", ends with NULL */

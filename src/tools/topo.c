@@ -4,16 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "boot/topology.h"
 #include "tools/tools.h"
 #include "topo/bounds.h"
 #include "topo/graph.h"
+#include "topo/machine.h"
 
 #define DRAWN_UNASKED 16 /* sides up to which a grid is drawn without --draw */
 
 typedef struct {
   const char* spec;
   const char* bytes_text;
-  bool json, draw;
+  bool json, draw, yaml;
   uint64_t bytes;
   uint32_t root;
 } topo_options;
@@ -23,13 +25,15 @@ typedef struct {
 } bound_row;
 
 static const char usage[] =
-    "usage: meshccl topo SPEC [--bytes SIZE] [--root R] [--draw] [--json]\n"
+    "usage: meshccl topo SPEC [--bytes SIZE] [--root R] [--draw] [--json] [--yaml]\n"
     "       meshccl topo --discover [--hosts LIST]   prints a topology for this machine or for a list of hosts\n"
-    "  SPEC          such as torus:4x4@50GB/s,500ns or mesh:5x5@dead=2.3 (docs/topology-format.md)\n"
+    "  SPEC          such as torus:4x4@50GB/s,500ns or mesh:5x5@dead=2.3 (docs/topology-format.md), or a machine: the\n"
+    "                path of its file (docs/machine-format.md) or its name, such as dojo-tray\n"
     "  --bytes SIZE  whole vector of the example column: 8, 64K, 1M (default), 2G\n"
     "  --root R      rank that rooted collectives start or end at (default 0)\n"
     "  --draw        draw grids with sides above 16 too, up to 40 columns; with --json as a string\n"
     "  --json        one JSON object\n"
+    "  --yaml        the topology as a machine file, and nothing else\n"
     "exit status: 0; 1 when the topology is in pieces or something failed; 2 for mistakes\n";
 
 static meshcclResult_t read_root(const char* text, uint32_t* root) {
@@ -48,6 +52,8 @@ static meshcclResult_t read_options(int argc, char** argv, topo_options* o) {
     if (takes_value && i + 1 == argc) MCI_FAIL(meshcclInvalidArgument, "%s lacks its value", word);
     if (strcmp(word, "--json") == 0) {
       o->json = true;
+    } else if (strcmp(word, "--yaml") == 0) {
+      o->yaml = true;
     } else if (strcmp(word, "--draw") == 0) {
       o->draw = true;
     } else if (strcmp(word, "--bytes") == 0) {
@@ -272,7 +278,16 @@ static meshcclResult_t json_report(const mci_topo* topo, const topo_options* o, 
   return result;
 }
 
+static meshcclResult_t print_machine(const mci_topo* topo) {
+  mci_str out = {0};
+  meshcclResult_t result = mci_machine_print(topo, &out);
+  if (result == meshcclSuccess) fputs(out.text, stdout);
+  mci_str_fini(&out);
+  return result;
+}
+
 static meshcclResult_t report(const mci_topo* topo, const topo_options* o) {
+  if (o->yaml) return print_machine(topo);
   bound_row rows[MCI_SEND_RECV];
   if (o->root >= mci_topo_nranks(topo))
     MCI_FAIL(meshcclInvalidArgument, "--root %u: the topology has ranks 0 to %u", o->root, mci_topo_nranks(topo) - 1);
@@ -299,7 +314,7 @@ int mci_tool_topo(int argc, char** argv) {
     return 2;
   }
   mci_topo* topo = NULL;
-  meshcclResult_t result = mci_topo_parse(o.spec, &topo);
+  meshcclResult_t result = mci_topology_load(o.spec, &topo);
   if (result == meshcclSuccess) result = report(topo, &o);
   int status = 0;
   if (result != meshcclSuccess) {

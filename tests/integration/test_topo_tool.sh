@@ -34,6 +34,30 @@ expect 0 '"drawing":""' torus:3x3x3 --json --draw
 expect 1 "in pieces" mesh:3x3@dead=0.1+1.0
 expect 2 '"9.9" at character 15' mesh:3x3@dead=9.9
 expect 2 "ranks 0 to 2" ring:3 --root 3
+expect 0 "tile: 6 groups of 25 ranks, between them 900 GB/s, 100 ns" dojo-tray
+expect 0 "all_reduce           0.5826    yes" dojo-tray
+expect 0 "ttp: a switch with 400 ports, 50 GB/s, 1300 ns" dojo-exapod
+expect 0 '"levels":[{"name":"tile","groups":6,"bandwidth_Bps":900000000000' dojo-tray --json
+expect 0 "{name: tray, of: 2x3, links: links-1}" dojo-tray --yaml
+expect 2 "dojo-tray" dojo-trey
+expect 2 "/nowhere/x.yaml: No such file" /nowhere/x.yaml
+expect 2 "no regular file" /dev/null
+
+# A machine that is printed, edited and given back by its path; names in another folder.
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+"$meshccl" topo dojo-tile --yaml >"$folder/mine.yaml"
+echo "dead: [2.2]" >>"$folder/mine.yaml"
+expect 0 "mesh:5x5@2TB/s,100ns,level=tile:5x5:2TB/s:100ns,dead=2.2" "$folder/mine.yaml"
+MESHCCL_MACHINES=$folder
+export MESHCCL_MACHINES
+expect 0 "dead=2.2" mine
+expect 2 "machines mine;" dojo-tray
+unset MESHCCL_MACHINES
+echo "dead: [7.7]" >>"$folder/mine.yaml"
+expect 2 "$folder/mine.yaml:8:1: \"dead\" is given twice, also in line 7" "$folder/mine.yaml"
+sed -i -e 7d -e 's/dead:/broken:/' "$folder/mine.yaml"
+expect 2 "$folder/mine.yaml:7:1: \"broken\" is no key here" "$folder/mine.yaml"
 expect 2 '"x" is not a rank' ring:3 --root x
 expect 2 "--bytes" ring:3 --bytes lots
 expect 2 "lacks its value" ring:3 --bytes
