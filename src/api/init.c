@@ -9,6 +9,7 @@
 #include "base/net.h"
 #include "boot/discover.h"
 #include "boot/topology.h"
+#include "topo/machine.h"
 #include "transport/registry.h"
 
 meshcclResult_t meshcclGetUniqueId(meshcclUniqueId* id) {
@@ -115,8 +116,7 @@ static meshcclResult_t dump_topology(meshcclComm_t comm) {
   const char* path = mci_param_text(MCI_P_TOPO_DUMP);
   if (!path || comm->rank != 0) return meshcclSuccess;
   mci_str text = {0};
-  meshcclResult_t result = mci_topo_print(comm->topo, &text);
-  mci_str_add(&text, "\n");
+  meshcclResult_t result = mci_machine_print(comm->topo, &text);
   if (result == meshcclSuccess) result = mci_str_result(&text);
   FILE* file = result == meshcclSuccess ? fopen(path, "we") : NULL;
   bool written = file && fputs(text.text, file) >= 0;

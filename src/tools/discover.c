@@ -1,5 +1,5 @@
-/* `meshccl topo --discover`: what this machine, or a list of hosts, looks like as a topology that can be saved, edited
- * and given back: comments that begin with #, and one line of specification. Reaches no other host. */
+/* `meshccl topo --discover`: what this machine, or a list of hosts, looks like as a machine file that can be saved,
+ * edited and given back, with comments on what was found. Reaches no other host. */
 #include "boot/discover.h"
 
 #include <stdio.h>
@@ -8,10 +8,12 @@
 #include "base/net.h"
 #include "tools/run_hosts.h"
 #include "tools/tools.h"
+#include "topo/machine.h"
 
 static const char usage[] =
     "usage: meshccl topo --discover [--hosts LIST | --hostfile FILE | --hwloc DESCRIPTION]\n"
-    "  prints a topology with one rank per core of this machine, with levels for its caches, NUMA nodes and packages\n"
+    "  prints a machine file with one rank per core of this machine, with levels for its caches, NUMA nodes and "
+    "packages\n"
     "  --hosts LIST         of hosts and their ranks instead, such as a:4,b:2; as of meshccl run, nothing is asked "
     "there\n"
     "  --hostfile FILE      the same from a file\n"
@@ -50,6 +52,13 @@ static void describe(const mci_local* local, bool here, mci_str* out) {
   mci_str_add(out, "# one rank per core; the figures of links are not measured, edit them\n");
 }
 
+static meshcclResult_t print_both(const mci_topo* topo, mci_str* out) {
+  mci_str_add(out, "# the same in one line: ");
+  MCI_TRY(mci_topo_print(topo, out));
+  mci_str_add(out, "\n");
+  return mci_machine_print(topo, out);
+}
+
 static meshcclResult_t discover_machine(const char* machine, mci_str* out) {
   mci_local local;
   MCI_TRY(mci_discover_local(machine, &local));
@@ -58,7 +67,7 @@ static meshcclResult_t discover_machine(const char* machine, mci_str* out) {
   mci_topo* topo = NULL;
   meshcclResult_t result = mci_local_spec(&local, &spec);
   if (result == meshcclSuccess) result = mci_topo_parse(spec.text, &topo);
-  if (result == meshcclSuccess) result = mci_topo_print(topo, out);
+  if (result == meshcclSuccess) result = print_both(topo, out);
   mci_topo_destroy(topo);
   mci_str_fini(&spec);
   mci_local_free(&local);
@@ -76,7 +85,7 @@ static meshcclResult_t discover_hosts(const mci_run_hosts* hosts, int nranks, mc
   mci_str_add(out, "# the figures of links are not measured, edit them\n");
   mci_topo* topo = NULL;
   meshcclResult_t result = mci_discover_hosts(host_of, (uint32_t)nranks, &topo);
-  if (result == meshcclSuccess) result = mci_topo_print(topo, out);
+  if (result == meshcclSuccess) result = print_both(topo, out);
   mci_topo_destroy(topo);
   mci_free(host_of);
   return result;
@@ -93,7 +102,7 @@ int mci_tool_discover(int argc, char** argv) {
     meshcclResult_t result = hosts.n > 0 ? discover_hosts(&hosts, nranks, &out) : discover_machine(o.machine, &out);
     if (result == meshcclSuccess) result = mci_str_result(&out);
     if (result == meshcclSuccess)
-      puts(out.text);
+      fputs(out.text, stdout);
     else
       fprintf(stderr, "meshccl topo --discover: %s\n", mci_error_last());
     status = result == meshcclSuccess ? 0 : result == meshcclInvalidArgument ? 2 : 1;

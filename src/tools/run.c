@@ -170,9 +170,11 @@ static int parse_arguments(int argc, char** argv, mci_run_options* o) {
   }
   if (o->help) return 0;
   o->program = argv + optind;
+  bool remote = o->hosts || o->hostfile;
+  const char* machine = mci_env("MESHCCL_TOPO"); /* a file may be missing on other hosts: what it says travels */
+  if (remote && !o->topo && machine && !mci_topology_is_spec(machine)) o->topo = machine;
   int status = check_topo(o);
   if (status) return status;
-  bool remote = o->hosts || o->hostfile;
   if (o->nranks == 0 && !remote) return mci_run_complain("how many ranks? Say -n N, --topo SPEC or -H HOST:SLOTS");
   if (!remote && (o->prefix || o->command || o->ssh))
     return mci_run_complain(

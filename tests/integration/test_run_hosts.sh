@@ -263,12 +263,13 @@ for victim in agent command; do
 done
 
 hello=${2-} perf=${3-}
+dumped() { "$tool" topo "$work/dump.yaml" | head -1; }
 if [ -n "$hello" ]; then
   rule="a program over hosts, which become a level of its topology"
   while read -r hosts n sum topology; do
-    MESHCCL_TOPO_DUMP=$work/topology run 0 -H "$hosts" -- "$hello"
+    MESHCCL_TOPO_DUMP=$work/dump.yaml run 0 -H "$hosts" -- "$hello"
     [ "$(grep -c " of $n: $sum $n\$" "$work/out")" -eq "$n" ] || fail "$hosts: other sums"
-    [ "$(cat "$work/topology")" = "$topology" ] || fail "$hosts: topology $(cat "$work/topology")"
+    [ "$(dumped)" = "$topology" ] || fail "$hosts: topology $(dumped)"
   done <<END
 a:1,b:1 2 1 full:2@1.25GB/s,20us
 a:2,b:1,c:3 6 15 full:6@10GB/s,500ns,level=host:2+1+3:1.25GB/s:20us
@@ -276,19 +277,22 @@ a:2,b:2,c:2,d:1 7 21 full:7@10GB/s,500ns,level=host:2*3+1:1.25GB/s:20us
 END
 
   rule="hosts whose ranks are interleaved"
-  MESHCCL_TOPO_DUMP=$work/topology run 0 -H x:5 -- sh -c 'MESHCCL_HOST_ID=h$((MESHCCL_RANK % 2)) exec "$0"' "$hello"
+  MESHCCL_TOPO_DUMP=$work/dump.yaml run 0 -H x:5 -- sh -c 'MESHCCL_HOST_ID=h$((MESHCCL_RANK % 2)) exec "$0"' "$hello"
   [ "$(grep -c ' of 5: 10 5$' "$work/out")" -eq 5 ] || fail "other sums"
-  [ "$(cat "$work/topology")" = "full:5@10GB/s,500ns,level=host:3+2:1.25GB/s:20us,map=0.3.1.4.2" ] || fail "$(cat "$work/topology")"
+  [ "$(dumped)" = "full:5@10GB/s,500ns,level=host:3+2:1.25GB/s:20us,map=0.3.1.4.2" ] || fail "$(dumped)"
 
-  rule="a described topology wins, and what was dumped can be given back"
-  MESHCCL_TOPO=ring:5 MESHCCL_TOPO_DUMP=$work/second run 0 -H a:3,b:2 -- "$hello"
-  [ "$(cat "$work/second")" = "ring:5@50GB/s,500ns" ] || fail "$(cat "$work/second")"
-  MESHCCL_TOPO=$(cat "$work/topology") MESHCCL_TOPO_DUMP=$work/second run 0 -H a:3,b:2 -- "$hello"
-  cmp -s "$work/topology" "$work/second" || fail "$(cat "$work/second")"
+  rule="a described topology wins, and what was dumped can be given back; files need not be on the hosts"
+  mv "$work/dump.yaml" "$work/given.yaml"
+  MESHCCL_TOPO=ring:5 MESHCCL_TOPO_DUMP=$work/dump.yaml run 0 -H a:3,b:2 -- "$hello"
+  [ "$(dumped)" = "ring:5@50GB/s,500ns" ] || fail "$(dumped)"
+  MESHCCL_TOPO=$work/given.yaml MESHCCL_TOPO_DUMP=$work/dump.yaml run 0 -H a:3,b:2 -- "$hello"
+  cmp -s "$work/given.yaml" "$work/dump.yaml" || fail "$(cat "$work/dump.yaml")"
+  run 0 --topo "$work/given.yaml" -H a:3,b:2 -- sh -c 'echo "$MESHCCL_TOPO"'
+  out_has "[4] full:5@10GB/s"
 
   rule="one host is as without discovery"
-  MESHCCL_TOPO_DUMP=$work/topology here 0 -n 3 -- "$hello"
-  [ "$(cat "$work/topology")" = "full:3@50GB/s,500ns" ] || fail "$(cat "$work/topology")"
+  MESHCCL_TOPO_DUMP=$work/dump.yaml here 0 -n 3 -- "$hello"
+  [ "$(dumped)" = "full:3@50GB/s,500ns" ] || fail "$(dumped)"
 fi
 
 if [ -n "$perf" ]; then
