@@ -149,46 +149,85 @@ uint32_t mci_topo_hops(const mci_topo* topo, uint32_t a, uint32_t b) {
 
 /* ---- the links of a route ---- */
 
-/* Crosses the link of `node` along dim: writes it down as hop number `hop`. */
-static int64_t cross(const mci_topo* topo, uint32_t node, uint32_t dim, bool up, mci_hop* out, uint32_t cap,
-                     uint32_t hop) {
+typedef struct {
+  mci_hop* out;
+  uint32_t cap, hops;
+  uint64_t delay_ps;
+} way;
+
+static void pass(way* w, uint64_t id, mci_link link) {
+  if (w->hops < w->cap) w->out[w->hops] = (mci_hop){id, link};
+  w->hops++;
+  w->delay_ps += link.lat_ps;
+}
+
+/* Crosses the link of `node` along dim. */
+static int64_t cross(const mci_topo* topo, uint32_t node, uint32_t dim, bool up, way* w) {
   int64_t next = mci_grid_step(topo, node, dim, up);
-  if (hop < cap) {
-    out[hop].id = 2 * mci_grid_link(node, dim) + up;
-    out[hop].link = mci_topo_class(topo, mci_levels_class(topo, node, (uint32_t)next));
-  }
+  pass(w, 2 * mci_grid_link(node, dim) + up, mci_topo_class(topo, mci_levels_class(topo, node, (uint32_t)next)));
   return next;
 }
 
-static uint32_t straight_hops(const mci_topo* topo, uint32_t from, uint32_t to, mci_hop* out, uint32_t cap) {
-  uint32_t goal[MCI_MAX_DIMS], at[MCI_MAX_DIMS], hops = 0;
+static void straight_way(const mci_topo* topo, uint32_t from, uint32_t to, way* w) {
+  uint32_t goal[MCI_MAX_DIMS], at[MCI_MAX_DIMS];
   mci_grid_split(topo, from, at);
   mci_grid_split(topo, to, goal);
   int64_t node = from;
   for (uint32_t d = topo->ndims; d-- > 0;) {
     uint32_t gap = apart(topo, d, at[d], goal[d]);
     bool up = upwards(topo, d, at[d], gap, goal[d]);
-    for (uint32_t i = 0; i < gap; i++) node = cross(topo, (uint32_t)node, d, up, out, cap, hops++);
+    for (uint32_t i = 0; i < gap; i++) node = cross(topo, (uint32_t)node, d, up, w);
   }
-  return hops;
 }
 
-/* Always to the first neighbour that is one hop nearer. Under the lock. */
-static uint32_t searched_hops(const mci_topo* topo, uint32_t from, uint32_t to, mci_hop* out, uint32_t cap) {
-  search(topo, to);
+/* To a member of a plane that `node` is in, too, one hop nearer; where there are several, different nodes take
+ * different ones. The crossing is two ports, of which the first has the delay. */
+static uint32_t cross_switch(const mci_topo* topo, uint32_t node, way* w) {
   const uint32_t* dist = topo->walk->dist;
-  if (dist[from] == UINT32_MAX) return UINT32_MAX;
-  uint32_t hops = 0;
-  for (uint32_t node = from, i = 0; node != to; i = 0) {
-    int64_t next;
-    do {
-      next = mci_grid_next(topo, node, i / 2, i % 2);
-      i++;
-    } while (next < 0 || dist[next] + 1 != dist[node]);
-    cross(topo, node, (i - 1) / 2, (i - 1) % 2, out, cap, hops++);
-    node = (uint32_t)next;
+  for (uint32_t p = 0; p < topo->nplanes; p++) {
+    const mci_plane* plane = &topo->plane[p];
+    if (!mci_plane_has(plane, node)) continue;
+    for (uint32_t i = 0; i < plane->nmembers; i++) {
+      uint32_t next = plane->members[(i + node) % plane->nmembers];
+      if (dist[next] + 1 != dist[node]) continue;
+      uint64_t ids = UINT64_C(1) << 62 | (uint64_t)p << 40;
+      pass(w, ids | 2 * (uint64_t)node, plane->link);
+      pass(w, ids | (2 * (uint64_t)next + 1), (mci_link){plane->link.bw_Bps, 0, 0});
+      return next;
+    }
   }
-  return hops;
+  return UINT32_MAX; /* not reached: somebody is nearer */
+}
+
+/* Always to the first neighbour that is one hop nearer, else through a plane. Under the lock, after a search. */
+static void searched_way(const mci_topo* topo, uint32_t from, uint32_t to, way* w) {
+  const uint32_t* dist = topo->walk->dist;
+  for (uint32_t node = from; node != to;) {
+    int64_t next = -1;
+    uint32_t i = 0;
+    for (; i < 2 * topo->ndims; i++) {
+      next = mci_grid_next(topo, node, i / 2, i % 2);
+      if (next >= 0 && dist[next] + 1 == dist[node]) break;
+    }
+    node = (uint32_t)(i < 2 * topo->ndims ? cross(topo, node, i / 2, i % 2, w) : cross_switch(topo, node, w));
+  }
+}
+
+static uint32_t searched_hops(const mci_topo* topo, uint32_t from, uint32_t to, bool straight, mci_hop* out,
+                              uint32_t cap) {
+  search(topo, to);
+  if (topo->walk->dist[from] == UINT32_MAX) return UINT32_MAX;
+  way direct = {0}, found = {0}, taken = {out, cap, 0, 0};
+  if (straight) {
+    straight_way(topo, from, to, &direct);
+    searched_way(topo, from, to, &found);
+  }
+  if (straight && direct.delay_ps <= found.delay_ps) {
+    straight_way(topo, from, to, &taken);
+  } else {
+    searched_way(topo, from, to, &taken);
+  }
+  return taken.hops;
 }
 
 uint32_t mci_topo_route(const mci_topo* topo, uint32_t a, uint32_t b, mci_hop* out, uint32_t cap) {
@@ -198,9 +237,14 @@ uint32_t mci_topo_route(const mci_topo* topo, uint32_t a, uint32_t b, mci_hop* o
     return 1;
   }
   uint32_t from = mci_grid_node(topo, a), to = mci_grid_node(topo, b);
-  if (!topo->walk || straight_route(topo, from, to)) return straight_hops(topo, from, to, out, cap);
+  bool straight = !topo->walk || straight_route(topo, from, to);
+  if (straight && topo->nplanes == 0) {
+    way w = {out, cap, 0, 0};
+    straight_way(topo, from, to, &w);
+    return w.hops;
+  }
   pthread_mutex_lock(&topo->walk->lock);
-  uint32_t hops = searched_hops(topo, from, to, out, cap);
+  uint32_t hops = searched_hops(topo, from, to, straight, out, cap);
   pthread_mutex_unlock(&topo->walk->lock);
   return hops;
 }

@@ -1,2 +1,4 @@
 # The shipped machines.
-target_compile_definitions(test_machine PRIVATE MACHINES="${PROJECT_SOURCE_DIR}/topo/machines")
+foreach(name test_machine test_topo_api)
+  target_compile_definitions(${name} PRIVATE MACHINES="${PROJECT_SOURCE_DIR}/topo/machines")
+endforeach()

@@ -89,6 +89,20 @@ static void oracle(const mci_topo* topo, uint32_t n, uint32_t dist[MAX_RANKS][MA
       for (uint32_t b = 0; b < n; b++) dist[a][b] = MCI_MIN(dist[a][b], dist[a][k] + dist[k][b]);
 }
 
+/* Two ports for every crossing, nothing twice, and as many links as hops wherever a plane is taken. */
+static void expect_route(const mci_topo* topo, uint32_t a, uint32_t b, uint32_t hops) {
+  mci_hop route[64];
+  uint32_t n = mci_topo_route(topo, a, b, route, MCI_COUNT(route)), ports = 0;
+  assert_true(n <= MCI_COUNT(route));
+  assert_int_equal(mci_topo_route(topo, a, b, NULL, 0), n);
+  for (uint32_t i = 0; i < n; i++) {
+    ports += route[i].id >> 62 & 1;
+    for (uint32_t k = 0; k < i; k++) assert_true(route[k].id != route[i].id);
+  }
+  assert_true(ports ? n - ports / 2 == hops : n >= hops);
+  assert_int_equal(ports % 2, 0);
+}
+
 static void ways_through_planes_are_shortest(void** state) {
   (void)state;
   static const struct {
@@ -121,6 +135,7 @@ static void ways_through_planes_are_shortest(void** state) {
         if (hops != expected || mci_topo_adjacent(topo, a, b) != (expected == 1))
           fail_msg("%s: %u to %u takes %u hops, expected %u", rows[i].spec, a, b, hops, expected);
         far = MCI_MAX(far, expected);
+        if (expected != UINT32_MAX) expect_route(topo, a, b, expected);
       }
       assert_int_equal(mci_topo_eccentricity(topo, a), far);
       most = MCI_MAX(most, far);

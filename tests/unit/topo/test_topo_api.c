@@ -124,8 +124,31 @@ static void wrong_arguments_are_named(void** state) {
   check_ok(meshcclTopoDestroy(topo));
 }
 
+static void machines_are_found_by_name_and_path(void** state) {
+  (void)state;
+  static const char* const texts[] = {"dojo-tray", MACHINES "/dojo-tray.yaml"};
+  for (size_t i = 0; i < 2; i++) {
+    meshcclTopo_t topo;
+    int count;
+    char text[256];
+    check_ok(meshcclTopoParse(&topo, texts[i]));
+    check_ok(meshcclTopoCount(topo, &count));
+    check_ok(meshcclTopoPrint(topo, text, sizeof text, NULL));
+    assert_int_equal(count, 150);
+    assert_string_equal(text, "mesh:10x15@2TB/s,100ns,level=tile:5x5:900GB/s:100ns,level=tray:10x15:900GB/s:100ns");
+    check_ok(meshcclTopoDestroy(topo));
+  }
+  meshcclTopo_t topo = NULL;
+  check_fails(meshcclTopoParse(&topo, "dojo-trey"), meshcclInvalidArgument, "none of the machines");
+  check_fails(meshcclTopoParse(&topo, MACHINES "/dojo-trey.yaml"), meshcclInvalidArgument, "No such file");
+  check_fails(meshcclTopoParse(&topo, MACHINES "/"), meshcclInvalidArgument, "no regular file");
+  check_fails(meshcclTopoParse(&topo, "torus"), meshcclInvalidArgument, "lacks its size");
+  assert_null(topo);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(machines_are_found_by_name_and_path),
       cmocka_unit_test(a_topology_answers_through_the_public_header),
       cmocka_unit_test(texts_tell_their_size),
       cmocka_unit_test(a_plan_is_explained_with_its_losers),
