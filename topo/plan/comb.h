@@ -20,9 +20,11 @@
  * Every tree's share is cut into chunks, and every link sends the chunks of all trees in one static order: by the time
  * at which each would leave if nothing collided (comb_order.c). A rank works this order out for its own links alone.
  *
- * The two middle positions of a spine of even length swap their partial sums and both add them. Each (axis, direction)
- * is one channel, so a link has one lane. It ends and cannot lock: along a path of messages and of conditions the
- * times never fall, and equal times are ordered by part alike everywhere.
+ * The two middle positions of a spine of even length swap their partial sums and both add them. Each link direction has
+ * one channel or, where all sides are equal, one for spines and for each other level one for partial sums and one for
+ * totals. It ends and cannot lock:
+ * along a path of messages and of conditions the times never fall, and equal times are ordered by part alike
+ * everywhere.
  *
  * Source: the strength bound is Nash-Williams and Tutte 1961; for the packing by combs and its order we found no
  * published source. */
@@ -48,6 +50,7 @@ typedef struct {
 
 typedef struct {
   bool wide;
+  bool equal; /* all sides */
   uint32_t naxes, nparts;
   mci_axis axes[MCI_MAX_DIMS];
   mci_comb_class classes[MCI_MAX_DIMS]; /* one per axis */

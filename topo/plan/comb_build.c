@@ -5,6 +5,8 @@
 #include "base/base.h"
 #include "topo/plan/comb.h"
 
+#define MAX_CHANNELS ((2 * MCI_MAX_DIMS - 1) * 2 * MCI_MAX_DIMS)
+
 typedef enum {
   SUM_PASS, /* out?, > <- x + <   a partial sum on its way; x: what this rank has of it */
   SUM_KEEP, /* out <- x + <       the end of a line, at the spine */
@@ -26,9 +28,10 @@ typedef struct {
 typedef struct {
   const mci_combs* combs;
   mci_build* b;
-  event* events[2 * MCI_MAX_DIMS];
-  uint32_t nevents[2 * MCI_MAX_DIMS], cap[2 * MCI_MAX_DIMS];
-  uint32_t* index[2 * MCI_MAX_DIMS]; /* per part: the place of its event that is not SEND */
+  uint32_t nchannels;
+  event* events[MAX_CHANNELS];
+  uint32_t nevents[MAX_CHANNELS], cap[MAX_CHANNELS];
+  uint32_t* index[MAX_CHANNELS]; /* per part: the place of its event that is not SEND */
   meshcclResult_t result;
 } builder;
 
@@ -55,15 +58,20 @@ static spot spot_of(const mci_combs* combs, const mci_comb_class* class, uint32_
   return s;
 }
 
-static uint16_t channel_of(const mci_comb_class* class, uint32_t level, unsigned dir) {
-  return (uint16_t)(class->order[level] * 2 + dir);
+/* Where all sides are equal, partial sums, totals and spines have channels of their own, so that one that is late holds
+ * up only its like. On other sides they share one: their periods differ, and only one common order keeps them apart. */
+static uint16_t channel_of(const mci_combs* combs, const mci_comb_class* class, uint32_t level, unsigned dir,
+                           role what) {
+  uint32_t kind = 0;
+  if (combs->equal && level + 1 < combs->naxes) kind = 1 + 2 * level + (what == PASS || what == SEND);
+  return (uint16_t)((kind * combs->naxes + class->order[level]) * 2 + dir);
 }
 
 /* ---- listing ---- */
 
 static void list(builder* w, const spot* s, event* e, int64_t ps) {
   const mci_combs* combs = w->combs;
-  uint16_t channel = channel_of(s->class, s->level, s->dir);
+  uint16_t channel = channel_of(combs, s->class, s->level, s->dir, (role)e->role);
   e->class = (uint8_t)(s->class - combs->classes);
   e->level = (uint8_t)s->level;
   e->tree = s->tree;
@@ -128,7 +136,7 @@ static meshcclResult_t list_all(builder* w) {
         }
   }
   MCI_TRY(w->result);
-  for (uint32_t channel = 0; channel < 2 * combs->naxes; channel++) {
+  for (uint32_t channel = 0; channel < w->nchannels; channel++) {
     w->index[channel] = mci_alloc(combs->nparts * sizeof(uint32_t));
     if (!w->index[channel]) return mci_oom(combs->nparts * sizeof(uint32_t));
     qsort(w->events[channel], w->nevents[channel], sizeof(event), compare);
@@ -140,8 +148,8 @@ static meshcclResult_t list_all(builder* w) {
 
 /* ---- conditions ---- */
 
-static void after(builder* w, const event* e, uint32_t level, unsigned dir) {
-  uint16_t channel = channel_of(&w->combs->classes[e->class], level, dir);
+static void after(builder* w, const event* e, uint32_t level, unsigned dir, role what) {
+  uint16_t channel = channel_of(w->combs, &w->combs->classes[e->class], level, dir, what);
   mci_build_after(w->b, channel, mci_const((int32_t)w->index[channel][e->part] + 1));
 }
 
@@ -149,7 +157,7 @@ static void after(builder* w, const event* e, uint32_t level, unsigned dir) {
 static void after_lines(builder* w, const event* e) {
   if (e->level == 0) return;
   spot s = spot_of(w->combs, &w->combs->classes[e->class], e->tree, e->level - 1, MCI_BEHIND);
-  after(w, e, e->level - 1, s.x + 1 < s.n ? MCI_BEHIND : MCI_AHEAD);
+  after(w, e, e->level - 1, s.x + 1 < s.n ? MCI_BEHIND : MCI_AHEAD, SUM_KEEP);
 }
 
 /* The total has come to this rank, along the first level from `level` on where it does not stand on the spine. */
@@ -160,7 +168,7 @@ static void after_total(builder* w, const event* e, uint32_t level) {
       spot s = spot_of(w->combs, class, e->tree, level, dir);
       role what = role_of(&s);
       if (what != TOTAL && what != PASS) continue;
-      after(w, e, level, dir);
+      after(w, e, level, dir, what);
       return;
     }
   }
@@ -175,13 +183,13 @@ static void conditions(builder* w, const event* e, unsigned dir) {
       break;
     case SUM_KEEP:
       if (dir == MCI_BEHIND && s.x > 0) {
-        after(w, e, e->level, MCI_AHEAD);
+        after(w, e, e->level, MCI_AHEAD, SUM_KEEP);
       } else {
         after_lines(w, e);
       }
       break;
     case TOTAL: /* the other direction has brought its sum, or swapped it */
-      after(w, e, e->level, !dir);
+      after(w, e, e->level, !dir, SWAP);
       break;
     case SEND:
       after_total(w, e, s.last ? e->level : e->level + 1);
@@ -222,12 +230,12 @@ static void write_layout(builder* w) {
 }
 
 meshcclResult_t mci_combs_build(const mci_combs* combs, uint32_t nranks, uint32_t rank, mci_program** out) {
-  builder w = {.combs = combs};
+  builder w = {.combs = combs, .nchannels = (2 * combs->naxes - 1) * 2 * combs->naxes};
   meshcclResult_t result = list_all(&w);
   if (result != meshcclSuccess) goto done;
   w.b = mci_build_begin(MCI_ALL_REDUCE, "comb", nranks, rank, 0);
   write_layout(&w);
-  for (uint16_t channel = 0; channel < 2 * combs->naxes; channel++) {
+  for (uint16_t channel = 0; channel < w.nchannels; channel++) {
     if (w.nevents[channel] == 0) continue;
     mci_build_channel(w.b, channel);
     for (uint32_t i = 0; i < w.nevents[channel]; i++) write_step(&w, &w.events[channel][i], channel % 2);
@@ -239,7 +247,7 @@ meshcclResult_t mci_combs_build(const mci_combs* combs, uint32_t nranks, uint32_
     mci_build_drop(w.b);
   }
 done:
-  for (uint32_t channel = 0; channel < 2 * combs->naxes; channel++) {
+  for (uint32_t channel = 0; channel < w.nchannels; channel++) {
     mci_free(w.events[channel]);
     mci_free(w.index[channel]);
   }

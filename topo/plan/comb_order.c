@@ -15,6 +15,7 @@
 #include "topo/plan/families.h"
 
 #define SHARE_SUM (UINT32_C(1) << 30)
+#define CREDITS 8 /* messages that a link can be expected to have under way */
 
 static uint32_t side(const mci_combs* combs, const mci_comb_class* class, uint32_t level) {
   return combs->axes[class->order[level]].n;
@@ -75,6 +76,8 @@ void mci_combs_init(mci_combs* combs, const mci_topo* topo, const mci_request* r
   memset(combs, 0, sizeof *combs);
   combs->wide = request->wide;
   combs->naxes = mci_grid_axes(topo, rank, combs->axes);
+  combs->equal = true;
+  for (uint32_t a = 1; a < combs->naxes; a++) combs->equal = combs->equal && combs->axes[a].n == combs->axes[0].n;
   set_shares(combs, share);
   set_chunks(combs, share, chunks);
   uint64_t weights = 0, message_ps = 0;
@@ -86,6 +89,8 @@ void mci_combs_init(mci_combs* combs, const mci_topo* topo, const mci_request* r
   }
   combs->hop_ps = MCI_MAX((message_ps + link.lat_ps) * patience / 4, UINT64_C(1));
   uint64_t busy_ps = message_ps * mci_combs_messages(combs);
+  uint64_t turn_ps = 2 * link.lat_ps + message_ps; /* until a credit returns */
+  if (turn_ps > CREDITS * message_ps) busy_ps = turn_ps / CREDITS * mci_combs_messages(combs);
   for (uint32_t c = 0; c < combs->naxes; c++) {
     combs->classes[c].period_ps = MCI_MAX(busy_ps / combs->classes[c].chunks, UINT64_C(1));
     set_times(combs, &combs->classes[c]);
