@@ -365,6 +365,17 @@ typedef struct {
 } mci_challenge;
 #define MCI_HELLO_VERSION 0x6d636902u
 
+/* ---- root.c ---- */
+typedef struct {
+  const char *variable, *host; /* that names the host */
+  uint16_t port;
+  int rank;     /* this one */
+  bool certain; /* ranks are on other hosts */
+} mci_root_choice;
+meshcclResult_t mci_root_name(const mci_root_choice* choice, mci_id* id);
+meshcclResult_t mci_root_from_variable(int rank, mci_id* id, bool* named); /* MESHCCL_ROOT */
+meshcclResult_t mci_root_from_master(int rank, bool certain, mci_id* id);  /* MASTER_ADDR and its port */
+
 /* ---- socket.c ---- */
 /* One packet or whole frame: 1; nothing there: 0; the other end is closed or talks nonsense: -1. */
 int mci_socket_read(int fd, mci_packet* packet, bool take_fds);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/globals.h"
-#include "boot/boot.h"
+#include "boot/control.h"
 #include "boot/pmix.h"
 
 typedef struct {
@@ -177,11 +177,37 @@ static meshcclResult_t try_pmix(bool wanted, mci_boot_env* env, bool* met) {
   return meshcclSuccess;
 }
 
+/* ---- rank 0's address ---- */
+
+/* Hosts that are made up by MESHCCL_HOST_ID look like one to a launcher. */
+static bool is_surely_local(const launcher* row, const mci_boot_env* env) {
+  const char* made_up = mci_param_text(MCI_P_HOST_ID);
+  return mci_env(row->local_size) && env->local_size == env->nranks && !(made_up && *made_up);
+}
+
+static meshcclResult_t name_root(const launcher* row, mci_boot_env* env) {
+  bool named;
+  MCI_TRY(mci_root_from_variable(env->rank, &env->id, &named));
+  if (named || row->meet == meet_by_id) return meshcclSuccess;
+  bool certain = spans_hosts(row, env);
+  if (row->meet == meet_by_master)
+    return is_surely_local(row, env) ? meshcclSuccess : mci_root_from_master(env->rank, certain, &env->id);
+  if (certain)
+    MCI_FAIL(meshcclInvalidUsage,
+             "this job of %s has ranks on several hosts and no PMIx that could tell where rank 0 is: set "
+             "MESHCCL_ROOT=host:port on all ranks, with the host of rank 0 and a free port there, or start the program "
+             "with meshccl run",
+             row->source);
+  return meshcclSuccess;
+}
+
 static meshcclResult_t meet(const launcher* row, mci_boot_env* env) {
   if (env->nranks == 1) return mci_id_create(&env->id);
   bool met = false;
   if (row->serves_pmix) MCI_TRY(try_pmix(spans_hosts(row, env), env, &met));
-  return met ? meshcclSuccess : row->meet(&env->id);
+  if (met) return meshcclSuccess;
+  MCI_TRY(row->meet(&env->id));
+  return name_root(row, env);
 }
 
 /* ---- reading ---- */

@@ -97,8 +97,10 @@ static meshcclResult_t read_with(const char* const* variables, mci_boot_env* out
   char **kept = environ, *only[9] = {NULL};
   for (size_t n = 0; n < 8 && variables[n]; n++) only[n] = (char*)(uintptr_t)variables[n];
   environ = only;
+  mci_params_reload();
   meshcclResult_t result = mci_boot_env_read(out);
   environ = kept;
+  mci_params_reload();
   return result;
 }
 
@@ -120,13 +122,13 @@ static void every_launcher_is_understood(void** state) {
        0,
        2},
       {{"MESHCCL_RANK=0", "MESHCCL_SIZE=1"}, "meshccl run", 0, 1, 0, 1},
-      {{"RANK=3", "WORLD_SIZE=8", "LOCAL_RANK=1", "LOCAL_WORLD_SIZE=2", "MASTER_ADDR=a", "MASTER_PORT=1"},
+      {{"RANK=3", "WORLD_SIZE=8", "LOCAL_RANK=1", "LOCAL_WORLD_SIZE=2", "MASTER_ADDR=::1", "MASTER_PORT=1"},
        "torchrun",
        3,
        8,
        1,
        2},
-      {{"RANK=3", "WORLD_SIZE=8", "MASTER_ADDR=a", "MASTER_PORT=1"}, "torchrun", 3, 8, 3, 8},
+      {{"RANK=3", "WORLD_SIZE=8", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=1"}, "torchrun", 3, 8, 3, 8},
       {{"OMPI_COMM_WORLD_RANK=1", "OMPI_COMM_WORLD_SIZE=2", "OMPI_COMM_WORLD_LOCAL_RANK=1", "PMIX_NAMESPACE=77"},
        "Open MPI",
        1,
@@ -140,7 +142,13 @@ static void every_launcher_is_understood(void** state) {
        2,
        1,
        2},
-      {{"PMI_RANK=5", "PMI_SIZE=6", "MPI_LOCALRANKID=1", "MPI_LOCALNRANKS=2"}, "PMI", 5, 6, 1, 2},
+      {{"PMI_RANK=5", "PMI_SIZE=6", "MPI_LOCALRANKID=5", "MPI_LOCALNRANKS=6"}, "PMI", 5, 6, 5, 6},
+      {{"PMI_RANK=5", "PMI_SIZE=6", "MPI_LOCALRANKID=1", "MPI_LOCALNRANKS=2", "MESHCCL_ROOT=127.0.0.1:99"},
+       "PMI",
+       5,
+       6,
+       1,
+       2},
       {{"PMI_RANK=5", "PMI_SIZE=6", "PMI_JOBID=x"}, "PMI", 5, 6, 5, 6},
       {{"SLURM_PROCID=1", "SLURM_NTASKS=4", "SLURM_JOB_ID=9", "SLURM_STEP_ID=0", "SLURM_LOCALID=1"},
        "Slurm",
@@ -149,7 +157,7 @@ static void every_launcher_is_understood(void** state) {
        1,
        4},
       {{"SLURM_PROCID=0", "SLURM_NTASKS=4", "SLURM_JOB_ID=9"}, "none", 0, 1, 0, 1},
-      {{"RANK=0", "WORLD_SIZE=2", "MASTER_ADDR=a", "MASTER_PORT=1", "OMPI_COMM_WORLD_RANK=1", "OMPI_COMM_WORLD_SIZE=2"},
+      {{"RANK=0", "WORLD_SIZE=2", "LOCAL_WORLD_SIZE=2", "MASTER_ADDR=a", "MASTER_PORT=1", "OMPI_COMM_WORLD_RANK=1", "OMPI_COMM_WORLD_SIZE=2"},
        "torchrun",
        0,
        2,
@@ -191,6 +199,17 @@ static void contradictions_name_their_variables(void** state) {
       {{"OMPI_COMM_WORLD_RANK=0"}, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
       {{"OMPI_COMM_WORLD_RANK=0", "OMPI_COMM_WORLD_SIZE=2"}, "PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"},
       {{"PMI_RANK=3"}, "PMI_RANK", "PMI_SIZE"},
+      {{"PMI_RANK=5", "PMI_SIZE=6", "PMI_JOBID=1", "MPI_LOCALRANKID=1", "MPI_LOCALNRANKS=2"}, "MESHCCL_ROOT", "PMIx"},
+      {{"PMI_RANK=5", "PMI_SIZE=6", "PMI_JOBID=1", "MESHCCL_ROOT=5:"}, "MESHCCL_ROOT=5:", "host:port"},
+      {{"PMI_RANK=5", "PMI_SIZE=6", "PMI_JOBID=1", "MESHCCL_ROOT=nowhere.invalid:5"}, "MESHCCL_ROOT", "nowhere.invalid"},
+      {{"PMI_RANK=5", "PMI_SIZE=6", "PMI_JOBID=1", "MESHCCL_ROOT=192.0.2.1:5"}, "192.0.2.1", "MESHCCL_SECRET_FILE"},
+      {{"RANK=1", "WORLD_SIZE=2", "LOCAL_WORLD_SIZE=1", "MASTER_ADDR=192.0.2.1", "MASTER_PORT=5"},
+       "MASTER_ADDR=192.0.2.1",
+       "MESHCCL_AUTH=none"},
+      {{"RANK=1", "WORLD_SIZE=2", "LOCAL_WORLD_SIZE=1", "MASTER_ADDR=nowhere.invalid", "MASTER_PORT=5"},
+       "MASTER_ADDR",
+       "cannot be found"},
+      {{"RANK=1", "WORLD_SIZE=2", "MASTER_ADDR=::1", "MASTER_PORT=99999"}, "MASTER_PORT=99999", "65535"},
       {{"SLURM_PROCID=3", "SLURM_STEP_ID=0"}, "SLURM_PROCID", "SLURM_NTASKS"},
       {{"SLURM_PROCID=0", "SLURM_NTASKS=2", "SLURM_STEP_ID=0"}, "SLURM_JOB_ID", "srun"},
   };
@@ -209,11 +228,11 @@ static void ranks_of_one_job_meet_and_of_two_jobs_do_not(void** state) {
     const char *a[8], *b[8];
     bool meet;
   } rows[] = {
-      {{"RANK=0", "WORLD_SIZE=2", "MASTER_ADDR=h", "MASTER_PORT=1"},
-       {"RANK=1", "WORLD_SIZE=2", "MASTER_ADDR=h", "MASTER_PORT=1"},
+      {{"RANK=0", "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=1"},
+       {"RANK=1", "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=1"},
        true},
-      {{"RANK=0", "WORLD_SIZE=2", "MASTER_ADDR=h", "MASTER_PORT=1"},
-       {"RANK=1", "WORLD_SIZE=2", "MASTER_ADDR=h", "MASTER_PORT=2"},
+      {{"RANK=0", "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=1"},
+       {"RANK=1", "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=2"},
        false},
       {{"PMI_RANK=0", "PMI_SIZE=2"}, {"PMI_RANK=1", "PMI_SIZE=2"}, true},
       {{"PMI_RANK=0", "PMI_SIZE=2", "PMI_JOBID=1"}, {"PMI_RANK=1", "PMI_SIZE=2", "PMI_JOBID=2"}, false},

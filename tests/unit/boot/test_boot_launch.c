@@ -80,13 +80,32 @@ static void ranks_of_open_mpi_meet(void** state) {
               "Open MPI");
 }
 
+static int free_port(void) {
+  int fd;
+  mci_net_addresses addresses;
+  setenv("MESHCCL_SOCKET_IFNAME", "lo", 1);
+  mci_params_reload();
+  check_ok(mci_net_listen(true, 0, &fd, &addresses));
+  unsetenv("MESHCCL_SOCKET_IFNAME");
+  mci_params_reload();
+  close(fd);
+  return addresses.at[0].port;
+}
+
 /* Variables as torchrun and srun set them. */
 static void ranks_of_other_launchers_meet(void** state) {
   (void)state;
   static const struct {
     const char *loop, *source;
   } rows[] = {
+      {"RANK=$r WORLD_SIZE=3 LOCAL_WORLD_SIZE=3 MASTER_ADDR=nowhere.invalid MASTER_PORT=1", "torchrun"},
       {"RANK=$r WORLD_SIZE=3 MASTER_ADDR=localhost MASTER_PORT=$port", "torchrun"},
+      {"RANK=$r WORLD_SIZE=3 MASTER_ADDR=localhost MASTER_PORT=1 MESHCCL_PORT=$port", "torchrun"},
+      {"RANK=$r WORLD_SIZE=3 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port MESHCCL_HOST_ID=h$r MESHCCL_SOCKET_IFNAME=lo",
+       "torchrun"},
+      {"SLURM_PROCID=$r SLURM_NTASKS=3 SLURM_JOB_ID=1 SLURM_STEP_ID=0 SLURM_STEP_NUM_NODES=2 MESHCCL_HOST_ID=h$(($r % 2)) "
+       "MESHCCL_SOCKET_IFNAME=lo MESHCCL_ROOT=127.0.0.1:$port",
+       "Slurm"},
       {"SLURM_PROCID=$r SLURM_NTASKS=3 SLURM_JOB_ID=$port SLURM_STEP_ID=0", "Slurm"},
   };
   for (size_t i = 0; i < MCI_COUNT(rows); i++) {
@@ -96,7 +115,7 @@ static void ranks_of_other_launchers_meet(void** state) {
         command, sizeof command,
         "port=%d; pids=; for r in 0 1 2; do %s '%s' rank '%s' & pids=\"$pids $!\"; done; for p in $pids; do wait $p || "
         "exit 1; done",
-        (int)getpid(), rows[i].loop, path, rows[i].source);
+        free_port(), rows[i].loop, path, rows[i].source);
     fflush(NULL);
     if (system(command) != 0) fail_msg("%s", command);
   }
