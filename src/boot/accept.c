@@ -326,19 +326,21 @@ static void admit_member(mci_control_link* link) {
   mci_control_link* seat = mci_control_find(boot, link->rank);
   mci_verdict closed = {.rank = link->rank, .result = meshcclInvalidUsage};
   snprintf(closed.text, sizeof closed.text, "rank %d of this communicator is connected already", link->rank);
-  if (boot->failure.result != meshcclSuccess)
+  if (boot->failure.result != meshcclSuccess) {
+    if (seat && seat->fd < 0 && seat != boot->parent) mci_control_link_drop(seat);
     refuse(link);
-  else if (boot->phase != DEPART_NOT && boot->heir)
+  } else if (boot->phase != DEPART_NOT && boot->heir) {
     answer_place(link, ANSWER_REDIRECT, &boot->heir->place);
-  else if (seat && seat->fd >= 0)
+  } else if (seat && seat->fd >= 0) {
     answer(link, ANSWER_REFUSE, &closed, sizeof closed);
-  else if (!boot->open || boot->phase != DEPART_NOT || (seat && seat->via >= 0) ||
-           (!seat && mci_control_towards(boot, link->rank)))
+  } else if (!boot->open || boot->phase != DEPART_NOT || (seat && seat->via >= 0) ||
+             (!seat && mci_control_towards(boot, link->rank))) {
     come_again(link);
-  else if (seat)
+  } else if (seat) {
     take_seat(link, seat);
-  else
+  } else {
     welcome(link);
+  }
 }
 
 static void admit(mci_control_link* link) {

@@ -115,6 +115,14 @@ static bool is_settled(const mci_boot* boot, bool impatient) {
   return !boot->parent || !boot->parent->muted;
 }
 
+/* After a failure: those who are on the way to this rank hear of it here, or nowhere (accept.c). */
+static bool all_have_come(const mci_boot* boot, bool impatient) {
+  for (const mci_control_link* link = boot->links; link; link = link->next)
+    if (link->state == LINK_ACTIVE && link->fd < 0 && link != boot->parent && !(impatient && link->place.threadless))
+      return false;
+  return true;
+}
+
 static bool is_released(const mci_boot* boot, bool impatient) {
   return failed(boot) || boot->phase != DEPART_ASKED || (impatient && boot->heir->place.threadless);
 }
@@ -207,6 +215,8 @@ static void forget_parent(mci_boot* boot) {
 static bool step(mci_boot* boot) {
   if (boot->spans && !failed(boot)) await(boot, is_settled);
   if (boot->spans && failed(boot)) {
+    mci_depart_abandon(boot);
+    await(boot, all_have_come);
     say_bye_to_all(boot);
     return true;
   }

@@ -50,7 +50,7 @@ void mci_dial_start(mci_boot* boot, int target, const meshcclNetAddress_t* addre
     mci_net_print(address, out->where, sizeof out->where);
     out->fd = mci_net_connect(address);
   } else {
-    snprintf(out->where, sizeof out->where, "rank %d on this host", target);
+    snprintf(out->where, sizeof out->where, "its socket on this host");
     out->fd = connect_unix(boot, target, &out->pid, &user);
   }
   if (out->fd < 0) {

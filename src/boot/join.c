@@ -137,9 +137,9 @@ static meshcclResult_t follow(mci_boot* boot, mci_dial* dial, const mci_packet* 
   }
 }
 
-/* The last word of TCP is kept for the message of a timeout; that a unix socket is not there yet says little. */
+/* Kept for the message of a timeout; that a unix socket is not there yet says little. */
 static void note_trouble(mci_boot* boot, const target* to, const mci_dial* dial, const char* remedy) {
-  if (!dial->tcp && to->addresses.n > 0) return;
+  if (!dial->tcp && dial->refused) return;
   pthread_mutex_lock(&boot->lock);
   int n = snprintf(boot->trouble, sizeof boot->trouble, "rank %d at %.110s", to->rank, dial->trouble);
   snprintf(boot->trouble + n, sizeof boot->trouble - (size_t)n, "%s", remedy);
