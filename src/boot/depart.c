@@ -118,7 +118,8 @@ static bool is_settled(const mci_boot* boot, bool impatient) {
 /* After a failure: those who are on the way to this rank hear of it here, or nowhere (accept.c). */
 static bool all_have_come(const mci_boot* boot, bool impatient) {
   for (const mci_control_link* link = boot->links; link; link = link->next)
-    if (link->state == LINK_ACTIVE && link->fd < 0 && link != boot->parent && !(impatient && link->place.threadless))
+    if (link->state == LINK_ACTIVE && link->fd < 0 && link != boot->parent && link->rank != boot->failure.rank &&
+        !(impatient && link->place.threadless))
       return false;
   return true;
 }

@@ -192,7 +192,7 @@ static void leave_die_or_wait(rank_run* run, mci_boot* boot) {
 static void a_death_among_ranks_that_change_neighbours_is_found(void** state) {
   (void)state;
   turmoil* t = mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  for (int round = 0; round < 20; round++) {
+  for (int round = 0; round < (test_long() ? 40 : 10); round++) {
     mci_id id;
     pid_t pids[RANKS];
     memset(t, 0, sizeof *t);
