@@ -139,7 +139,7 @@ static meshcclResult_t list_all(builder* w) {
   for (uint32_t channel = 0; channel < w->nchannels; channel++) {
     w->index[channel] = mci_alloc(combs->nparts * sizeof(uint32_t));
     if (!w->index[channel]) return mci_oom(combs->nparts * sizeof(uint32_t));
-    qsort(w->events[channel], w->nevents[channel], sizeof(event), compare);
+    if (w->nevents[channel]) qsort(w->events[channel], w->nevents[channel], sizeof(event), compare);
     for (uint32_t i = 0; i < w->nevents[channel]; i++)
       if (w->events[channel][i].role != SEND) w->index[channel][w->events[channel][i].part] = i;
   }
