@@ -4,7 +4,7 @@
  *   it has left the communicator         an error at once, on all ranks
  *   it, or a rank on the way, moves      no error: slow is not stuck
  *   it has not called the operation      at the limit the Timeout names it, on all ranks
- *   it does not answer                   at the limit the Timeout says so
+ *   it does not answer                   shortly after the limit the Timeout says so
  *   all wait (a circle), or nobody does  at the limit the Timeout names the link
  *
  * The verdict goes by way of the root, so that every rank reads the same text. Also here: what a rank tells of itself,
@@ -18,6 +18,7 @@
 
 #define LOOK_NS 20000000u        /* between two looks at a stall */
 #define VERDICT_NS 1000000000ull /* the root's flood takes longer: then this rank says it itself */
+#define ANSWER_NS 2000000000ull  /* beyond the limit, for an answer */
 #define GONE_TWICE 2u            /* what a rank sent last may still be on its way when it has left */
 
 /* ---- what a rank tells ---- */
@@ -181,8 +182,10 @@ static void accuse(meshcclComm_t comm, const mci_blame* blame, uint64_t now, mes
   mci_boot_accuse(comm->boot, blame->rank, result, comm->accused_text);
 }
 
+/* Who has not answered yet may just be slow: an answer names the cause, its absence only a suspect. */
 static bool over_limit(meshcclComm_t comm, const mci_blame* blame, uint64_t still_ns) {
-  return MCI_MIN(still_ns, blame->still_ns) >= comm->op_timeout_ns;
+  uint64_t grace = blame->kind == MCI_BLAME_UNKNOWN ? ANSWER_NS : 0;
+  return MCI_MIN(still_ns, blame->still_ns) >= comm->op_timeout_ns + grace;
 }
 
 /* False: nobody is waited for, so the engine's own limit holds. */
