@@ -6,8 +6,6 @@
 
 #include "base/globals.h"
 
-#define UNMET_GRACE_NS 1000000000ull
-
 meshcclResult_t mci_comm_enter(meshcclComm_t comm, const char* function) {
   if (!comm || comm->magic != MCI_COMM_MAGIC)
     MCI_FAIL(meshcclInvalidArgument, "%s: the communicator is NULL or was destroyed", function);
@@ -82,7 +80,7 @@ static void take_error(meshcclComm_t comm) {
 }
 
 static void give_up_unmet(meshcclComm_t comm) {
-  if (comm->async_error != meshcclSuccess || mci_now_ns() - comm->unmet_since_ns < UNMET_GRACE_NS) return;
+  if (comm->async_error != meshcclSuccess || mci_now_ns() - comm->unmet_since_ns < MCI_GRACE_NS) return;
   mci_boot_report(comm->boot, (int)comm->rank, comm->unmet_result, comm->unmet_text);
   mci_comm_set_error(comm, comm->unmet_result, comm->unmet_text);
   mci_engine_fail(comm->engine, comm->unmet_result, comm->unmet_text);

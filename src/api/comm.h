@@ -15,6 +15,8 @@
 
 #define MCI_COMM_MAGIC 0x6d65736863636cull
 #define MCI_BOOT_MEET 1 /* kind of control message: an engine's introduction */
+/* So long the control tree may take to tell why a peer cannot be reached any more, before that is the cause. */
+#define MCI_GRACE_NS 1000000000ull
 
 typedef enum { MCI_COMM_STARTING, MCI_COMM_READY, MCI_COMM_FINALIZED, MCI_COMM_BROKEN } mci_comm_state;
 

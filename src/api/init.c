@@ -180,6 +180,7 @@ static meshcclResult_t make_engine(meshcclComm_t comm) {
                                 .slice_bytes = (uint64_t)mci_param_int(MCI_P_SLICE),
                                 .credits = (uint32_t)mci_param_int(MCI_P_CREDITS),
                                 .stall_ns = comm->op_timeout_ns,
+                                .grace_ns = MCI_GRACE_NS,
                                 .host = {.self = comm,
                                          .introduce = introduce,
                                          .report = report,

@@ -171,26 +171,34 @@ static meshcclResult_t arrive(void* self, void* peer_tag, const void* header_byt
   return result == meshcclSuccess ? result : give_up(port->engine, result);
 }
 
+/* A transfer failed; when its connection broke, that is told next. */
+static void lost(mci_engine* engine, meshcclResult_t result) {
+  if (!mci_engine_hold(engine, result, "")) give_up(engine, result);
+}
+
 static void received(void* self, void* token, meshcclResult_t result) {
   mci_port* port = self;
   mci_arrival* arrival = token;
   mci_gain(&port->engine->events, 1);
-  arrival->full = true;
-  if (result != meshcclSuccess) give_up(port->engine, result);
+  arrival->full = result == meshcclSuccess;
+  if (result != meshcclSuccess) lost(port->engine, result);
 }
 
 static void sent(void* self, void* token, meshcclResult_t result) {
   mci_port* port = self;
   mci_op* op = token;
   mci_gain(&port->engine->events, 1);
-  if (op && port->engine->error == meshcclSuccess) op->outstanding--;
-  if (result != meshcclSuccess) give_up(port->engine, result);
+  if (result != meshcclSuccess) {
+    lost(port->engine, result); /* the operation does not end as if all had gone well */
+  } else if (op && port->engine->error == meshcclSuccess) {
+    op->outstanding--;
+  }
 }
 
 static void broken(void* self, void* peer_tag, meshcclResult_t result, const char* why) {
   mci_port* port = self;
-  mci_peer* peer = peer_tag;
-  give_up(port->engine, mci_peer_broke(peer, result, why));
+  result = mci_peer_broke(peer_tag, result, why);
+  if (result != meshcclBusy) give_up(port->engine, result);
 }
 
 static void keyed_hash(void* self, const char* purpose, const void* data, size_t bytes,

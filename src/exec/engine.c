@@ -329,6 +329,23 @@ void mci_engine_fail(mci_engine* engine, meshcclResult_t result, const char* tex
   if (!engine->in_progress) end_all(engine);
 }
 
+bool mci_engine_hold(mci_engine* engine, meshcclResult_t result, const char* text) {
+  if (engine->options.grace_ns == 0 || result != meshcclRemoteError) return false;
+  if (engine->held == meshcclSuccess) engine->held_since_ns = mci_now_ns();
+  engine->held = result;
+  if (!engine->held_text[0]) snprintf(engine->held_text, sizeof engine->held_text, "%s", text);
+  return true;
+}
+
+/* Nobody has said why the connection broke: that it did is the cause then. */
+static void report_held(mci_engine* engine) {
+  if (mci_now_ns() - engine->held_since_ns < engine->options.grace_ns) return;
+  const char* text = engine->held_text[0] ? engine->held_text : "what was under way to or from a peer is lost";
+  mci_fail(engine->held, "%s", text);
+  engine->options.host.report(engine->options.host.self, engine->held, text);
+  mci_engine_fail(engine, engine->held, text);
+}
+
 meshcclResult_t mci_engine_error(const mci_engine* engine, const char** text) {
   *text = engine->error_text;
   return engine->error;
@@ -376,6 +393,7 @@ void mci_engine_watch(mci_engine* engine, uint64_t now_ns, bool flushing) {
 
 int mci_engine_progress(mci_engine* engine) {
   int moved = 0;
+  if (MCI_UNLIKELY(engine->held != meshcclSuccess && engine->error == meshcclSuccess)) report_held(engine);
   if (engine->error != meshcclSuccess) return 0;
   engine->in_progress = true;
   for (uint32_t i = 0; i < engine->nports; i++)

@@ -108,6 +108,7 @@ typedef struct mci_peer {
   size_t eager_bytes;       /* payloads up to here go by value */
   bool raw;                 /* lent by address: this rank itself, or a peer of the process that cannot map */
   bool introduced;          /* our blob is on its way */
+  bool broken;              /* nothing goes to it any more; the engine has failed or is about to */
   bool hello_owed, heard;   /* each side says hello once connected: who leaves earlier could not be reached any more */
   mci_announced* announced; /* own regions that the peer knows, by number */
   uint32_t nannounced, cap_announced;
@@ -208,6 +209,9 @@ struct mci_engine {
   uint64_t events_seen, events_since_ns;
   mci_published published;
   bool in_progress;
+  meshcclResult_t held; /* a broken connection that is not reported yet */
+  uint64_t held_since_ns;
+  char held_text[1024]; /* "" while only what was under way on it is known to be lost */
   meshcclResult_t error;
   char error_text[1024];
   mci_engine_stats stats;
@@ -224,8 +228,9 @@ void mci_peer_forget_freed(mci_engine* engine);
 meshcclResult_t mci_peer_greet(mci_engine* engine);
 meshcclResult_t mci_peer_map(mci_peer* peer, uint32_t number, uint64_t bytes, const void* key);
 void mci_peer_unmap(mci_peer* peer, uint32_t number);
-/* Reports that nothing goes to the peer any more, with the operation that it hits; returns result. */
-meshcclResult_t mci_peer_broke(const mci_peer* peer, meshcclResult_t result, const char* why);
+/* Nothing goes to the peer any more. Busy: held back for the grace; else reports it, with the operation that it hits, and
+ * returns result. */
+meshcclResult_t mci_peer_broke(mci_peer* peer, meshcclResult_t result, const char* why);
 meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces,
                               void* token);
 
@@ -257,6 +262,8 @@ void mci_port_host(mci_port* port);
 /* engine.c */
 #define MCI_TEXT_BYTES 160
 const char* mci_op_text(const mci_op* op, char text[MCI_TEXT_BYTES]);
+/* Remembers a broken connection, to be reported after the grace. False: to be reported now. */
+bool mci_engine_hold(mci_engine* engine, meshcclResult_t result, const char* text);
 mci_op* mci_engine_collective(mci_engine* engine); /* the collective under way, or NULL */
 meshcclResult_t mci_mismatch(mci_engine* engine, const mci_op* op, const mci_lane* lane, const mci_arrival* arrival);
 

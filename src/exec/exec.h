@@ -41,6 +41,9 @@ typedef struct {
   uint64_t slice_bytes;
   uint32_t credits;
   uint64_t stall_ns; /* an operation without any progress for so long is a Timeout */
+  /* So long a broken connection is only evidence, for the owner may be about to learn the cause and fail the engine: of
+   * a rank that aborts or dies, what was sent last breaks first. 0: reported at once. */
+  uint64_t grace_ns;
   mci_engine_host host;
 } mci_engine_options;
 

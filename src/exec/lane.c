@@ -255,7 +255,7 @@ static meshcclResult_t send_ack(mci_lane* lane) {
 }
 
 meshcclResult_t mci_lane_pump(mci_lane* lane) {
-  if (!lane->peer->ep) return meshcclSuccess;
+  if (!lane->peer->ep || lane->peer->broken) return meshcclSuccess;
   meshcclResult_t result = meshcclSuccess;
   while (lane->head != lane->tail && result == meshcclSuccess) {
     mci_departure* d = mci_lane_departure(lane, lane->head);

@@ -177,18 +177,21 @@ static const meshcclTransport_t* transport_of(const mci_peer* peer) {
 }
 
 /* The transport knows the cause, only this side what was going on. */
-meshcclResult_t mci_peer_broke(const mci_peer* peer, meshcclResult_t result, const char* why) {
-  const mci_engine* engine = peer->engine;
+meshcclResult_t mci_peer_broke(mci_peer* peer, meshcclResult_t result, const char* why) {
+  mci_engine* engine = peer->engine;
   const mci_op* op = engine->active;
-  char what[MCI_TEXT_BYTES], cause[512]; /* why may be the very text that is replaced */
-  snprintf(cause, sizeof cause, "%s", why);
-  return mci_fail(result, "the connection of rank %u to rank %u broke %s operation %u%s%s: %s", engine->options.rank,
-                  peer->rank, op ? "in" : "after", op ? op->sequence : engine->sequence, op ? ": " : "",
-                  op ? mci_op_text(op, what) : "", cause);
+  char what[MCI_TEXT_BYTES], text[1024];
+  snprintf(text, sizeof text, "the connection of rank %u to rank %u broke %s operation %u%s%s: %s",
+           engine->options.rank, peer->rank, op ? "in" : "after", op ? op->sequence : engine->sequence, op ? ": " : "",
+           op ? mci_op_text(op, what) : "", why);
+  peer->broken = true;
+  if (mci_engine_hold(engine, result, text)) return meshcclBusy;
+  return mci_fail(result, "%s", text);
 }
 
 meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces,
                               void* token) {
+  if (MCI_UNLIKELY(peer->broken)) return meshcclBusy;
   meshcclResult_t result = transport_of(peer)->send(peer->ep, header, pieces, npieces, token);
   if (MCI_LIKELY(result == meshcclSuccess || result == meshcclBusy || result == meshcclInProgress)) return result;
   return mci_peer_broke(peer, result, mci_error_last());
