@@ -77,7 +77,8 @@ static meshcclResult_t meet_by_open_mpi(mci_id* out) {
   return meet_by("openmpi", job, NULL, out);
 }
 
-/* ---- PMI: MPICH's mpirun tells no job, but all ranks descend from one process that is not a rank ---- */
+/* ---- PMI: MPICH's mpirun tells no job, but all ranks of a host descend from one process that is not a rank. Ranks of
+ * several hosts share no such process: there rank 0's address, which they need anyway, is the name ---- */
 
 static bool environ_has(pid_t pid, const char* name) {
   char path[64], buffer[4096];
@@ -118,7 +119,9 @@ static bool process_stat(pid_t pid, pid_t* parent, unsigned long long* start) {
 
 static meshcclResult_t meet_by_pmi(mci_id* out) {
   const char* job = mci_env("PMI_JOBID");
+  const char* root = mci_param_text(MCI_P_ROOT);
   if (job) return meet_by("pmi", job, NULL, out);
+  if (root && *root) return meet_by("pmi", root, NULL, out);
   char text[64];
   unsigned long long start = 0;
   pid_t pid = getppid(), parent = 0;

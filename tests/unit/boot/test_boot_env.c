@@ -248,6 +248,34 @@ static void ranks_of_one_job_meet_and_of_two_jobs_do_not(void** state) {
   }
 }
 
+/* A child has another parent, as a rank under another host's launcher has. */
+static void the_id_of_another_launcher(const char* const* variables, mci_id* out) {
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  pid_t pid = fork();
+  assert_true(pid >= 0);
+  if (pid == 0) {
+    mci_boot_env env;
+    bool good = read_with(variables, &env) == meshcclSuccess;
+    _exit(!good || write(ends[1], &env.id, sizeof env.id) != (ssize_t)sizeof env.id);
+  }
+  close(ends[1]);
+  assert_int_equal(read(ends[0], out, sizeof *out), sizeof *out);
+  close(ends[0]);
+  assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void pmi_ranks_of_several_hosts_meet_by_the_root(void** state) {
+  (void)state;
+  static const char* const first[8] = {"PMI_RANK=0", "PMI_SIZE=2", "MESHCCL_ROOT=127.0.0.1:99"};
+  static const char* const second[8] = {"PMI_RANK=1", "PMI_SIZE=2", "MESHCCL_ROOT=127.0.0.1:99"};
+  mci_boot_env here;
+  mci_id there;
+  check_ok(read_with(first, &here));
+  the_id_of_another_launcher(second, &there);
+  assert_memory_equal(&here.id, &there, sizeof there);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_id_survives_printing_and_parsing),
@@ -257,6 +285,7 @@ int main(void) {
       cmocka_unit_test(every_launcher_is_understood),
       cmocka_unit_test(contradictions_name_their_variables),
       cmocka_unit_test(ranks_of_one_job_meet_and_of_two_jobs_do_not),
+      cmocka_unit_test(pmi_ranks_of_several_hosts_meet_by_the_root),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
