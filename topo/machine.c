@@ -10,6 +10,7 @@
 #include "topo/spec.h"
 
 #define NONE MCI_YAML_NONE
+#define MAX_CLASSES 64 /* levels and planes together use fewer */
 
 typedef struct {
   mci_yaml yaml;
@@ -139,12 +140,16 @@ static meshcclResult_t copy_link(machine* m, uint32_t classes, uint32_t name, co
   return meshcclSuccess;
 }
 
-/* Every class has figures that make sense, used or not. */
+/* Every class has figures that make sense, used or not. Names are looked up one by one, hence a limit. */
 static meshcclResult_t check_classes(const machine* m, uint32_t classes) {
   if (!is(m, classes, MCI_YAML_MAP))
     return mci_yaml_complain(&m->yaml, classes, "classes are names with figures: NAME: {rate: 50GB/s, delay: 500ns}");
+  uint32_t n = 0;
   for (uint32_t key = child_of(m, classes); key != NONE; key = after(m, after(m, key))) {
     uint32_t figures[NUM_FIGURES];
+    if (n++ == MAX_CLASSES)
+      return mci_yaml_complain(&m->yaml, key, "one class too many; there are at most %d, leave out what no link uses",
+                               MAX_CLASSES);
     MCI_TRY(find_class(m, classes, key, figures));
     for (uint32_t i = 0; i < NUM_FIGURES; i++) {
       if (figures[i] == NONE) continue;

@@ -46,8 +46,11 @@ static meshcclResult_t complain_parser(const reader* r) {
     MCI_FAIL(meshcclInvalidArgument, "%s: byte %zu is no text of a YAML file (%s); write plain UTF-8", r->yaml->name,
              p->problem_offset + 1, p->problem);
   }
-  snprintf(cause, sizeof cause, "this is no YAML: %s%s%s; see docs/machine-format.md for what a machine looks like",
-           p->context ? p->context : "", p->context ? ", " : "", p->problem ? p->problem : "unknown problem");
+  bool alias = p->context && strstr(p->context, "alias"); /* *.0 without quotes */
+  snprintf(cause, sizeof cause, "this is no YAML: %s%s%s; %s", p->context ? p->context : "", p->context ? ", " : "",
+           p->problem ? p->problem : "unknown problem",
+           alias ? "quote texts that begin with '*'"
+                 : "see docs/machine-format.md for what a machine looks like");
   return complain_mark(r, p->problem_mark, cause);
 }
 

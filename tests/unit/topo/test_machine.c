@@ -203,7 +203,7 @@ static const char* const mistakes[][3] = {
     {HEAD CLASS LEVEL "planes: [{name: s, links: a, nodes: []}]\n", "m.yaml:6:37", "joins no nodes"},
     {HEAD CLASS LEVEL "planes: [{name: s, links: a, nodes: [\"*.0\", \"*.7\"]}]\n", "m.yaml:6:46: \"*.7\"",
      "below its side"},
-    {HEAD CLASS LEVEL "planes: [{name: s, links: a, nodes: [*.0]}]\n", "m.yaml:6:39", "no YAML"},
+    {HEAD CLASS LEVEL "planes: [{name: s, links: a, nodes: [*.0]}]\n", "m.yaml:6:39", "quote texts that begin with '*'"},
     {HEAD CLASS LEVEL "planes: [{name: s, links: a, nodes: [*x]}]\n", "m.yaml:6:38", "quote texts that begin with '*'"},
     {HEAD CLASS LEVEL "dead: &x [0.0]\n", "m.yaml:6:7", "remove the word after '&'"},
     {HEAD CLASS LEVEL "dead: !!set [0.0]\n", "m.yaml:6:7", "remove the word after '!'"},
@@ -240,6 +240,11 @@ static void limits_hold(void** state) {
   mci_str_add(&text, HEAD "wrap: ");
   for (int i = 0; i < 1100; i++) mci_str_add(&text, "x");
   check_fails(mci_machine_parse(text.text, text.length, "m.yaml", &topo), meshcclInvalidArgument, "m.yaml:3:7");
+  mci_str_fini(&text);
+  mci_str_add(&text, HEAD LEVEL "classes:\n");
+  for (int i = 0; i < 65; i++) mci_str_add(&text, "  a%d: {rate: 1GB/s, delay: 1us}\n", i);
+  check_fails(mci_machine_parse(text.text, text.length, "m.yaml", &topo), meshcclInvalidArgument,
+              "m.yaml:70:3: one class too many");
   mci_str_fini(&text);
   check_fails(mci_machine_parse(HEAD "wrap: \"x\\0\"\n", strlen(HEAD "wrap: \"x\\0\"\n"), "m.yaml", &topo),
               meshcclInvalidArgument, "zero byte");
