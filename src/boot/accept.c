@@ -71,6 +71,8 @@ static void allow_loopback(mci_net_addresses* list, uint16_t port) {
 }
 
 static meshcclResult_t listen_where_named(mci_boot* boot, uint16_t port, int* fd, mci_net_addresses* addresses) {
+  mci_net_addresses any;
+  MCI_TRY(mci_net_local(&any)); /* without an address another port would not help */
   if (mci_net_listen(mci_id_trusted(&boot->id), port, fd, addresses) == meshcclSuccess) return meshcclSuccess;
   char why[300];
   snprintf(why, sizeof why, "%.299s", mci_error_last());

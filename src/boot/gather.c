@@ -114,11 +114,13 @@ static meshcclResult_t take_whole(gathering* g) {
     mci_frame* frame;
     MCI_TRY(next_frame(g, &g->boot->spreads, "rank 0", &frame));
     size_t n = frame->header.bytes - sizeof offset;
-    memcpy(&offset, frame->data, sizeof offset);
-    if (frame->header.bytes >= sizeof offset && offset + n <= total)
-      memcpy(g->all + offset, frame->data + sizeof offset, n);
+    bool fits = frame->header.bytes >= sizeof offset;
+    if (fits) memcpy(&offset, frame->data, sizeof offset);
+    fits = fits && n <= total && offset <= total - n;
+    if (fits) memcpy(g->all + offset, frame->data + sizeof offset, n);
     done += n;
     mci_free(frame);
+    if (!fits) MCI_FAIL(meshcclInternalError, "rank %d: a setup call got a piece beyond its end", g->boot->rank);
   } while (done < total);
   return meshcclSuccess;
 }
