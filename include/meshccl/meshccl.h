@@ -45,7 +45,7 @@ typedef struct {
   uint32_t magic;
   uint32_t version;
   int blocking;           /* 1: init returns when done (default). 0: returns meshcclInProgress, poll meshcclCommGetAsyncError */
-  const char* topology;   /* spec such as "torus:4x4@50GB/s,500ns"; NULL: MESHCCL_TOPO, else all ranks directly joined */
+  const char* topology;   /* spec such as "torus:4x4@50GB/s,500ns", machine file or its name; NULL: MESHCCL_TOPO, else all ranks directly joined */
   const int* rankMap;     /* rankMap[rank] = index of the rank's node in row-major order of live nodes; NULL: identity */
   const char* name;       /* shown in messages; copied */
   int progressThread;     /* 1: a thread serves streams nobody waits for (default). 0: the caller drives everything */
@@ -104,7 +104,9 @@ const char* meshcclGetLastError(meshcclComm_t comm);
 /* ---- communicators ------------------------------------------------------------------------------------------------ */
 
 /* Makes an id that joins the ranks of one communicator; give it to every rank by any means. It carries a random secret:
- * treat it as one. Rank 0 must run on the host where it was made. Returns Success, InvalidArgument, SystemError. */
+ * treat it as one. Rank 0 must run on the host where it was made. The id names a port there, which this process holds
+ * until rank 0 joins in it: when rank 0 is another process and this one still runs, only ranks of that host can join.
+ * Returns Success, InvalidArgument, SystemError. */
 meshcclResult_t meshcclGetUniqueId(meshcclUniqueId* id);
 
 /* Joins nranks ranks. Blocks until all have called it, at most initTimeout. `comm` is set on success only.
@@ -117,7 +119,7 @@ meshcclResult_t meshcclCommInitRankConfig(meshcclComm_t* comm, int nranks, meshc
                                           meshcclConfig_t* config);
 
 /* Joins the ranks that a launcher started: rank, size and meeting point from `meshccl run`, torchrun-like variables
- * (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), Open MPI, PMI or Slurm. Without any of them: one rank.
+ * (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), PMIx, Open MPI, PMI or Slurm. Without any of them: one rank.
  * Results as meshcclCommInitRank; InvalidUsage when the variables contradict each other. */
 meshcclResult_t meshcclCommInitEnv(meshcclComm_t* comm, meshcclConfig_t* config);
 
