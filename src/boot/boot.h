@@ -76,8 +76,9 @@ typedef struct {
 /* Blocks until all ranks have joined (every rank then knows that everybody is there). Errors as meshcclCommInitRank. */
 meshcclResult_t mci_boot_join(const mci_id* id, const mci_boot_options* options, mci_boot** out);
 /* Says goodbye (peers do not take it for a death) and frees. NULL allowed. What this rank has sent arrives even when its
- * process ends at once. On one host it waits for nobody; where neighbours are on other hosts it waits about a second at
- * most until they have gone to another rank (50 ms for those without a thread). In a forked child: does nothing. */
+ * process ends at once. On one host it waits for nobody; where neighbours are on other hosts it waits until they have gone
+ * to another rank, which takes milliseconds, or a second where one without a control thread computes. In a forked child:
+ * does nothing. */
 void mci_boot_leave(mci_boot* boot);
 /* Whether ranks are on several hosts; the same on all of them. */
 bool mci_boot_spans(const mci_boot* boot);

@@ -308,6 +308,7 @@ struct mci_boot {
   /* leaving, and neighbours that leave */
   mci_attach attach;
   mci_depart_phase phase;
+  uint64_t depart_ns; /* when it began */
   mci_control_link* heir;
 
   /* while joining */

@@ -9,8 +9,8 @@
  *                      a,b -> G hello ...         let in after BYE
  *
  * Every rank says a last word on every connection, so nothing is lost or overtaken, and an end without a last word is a
- * death, also during this. P waits for the last words for a second at most (50 ms for ranks without a control thread,
- * whose caller may be busy), and until the peers' hosts have acknowledged what it sent, because a closing socket with
+ * death, also during this. P waits for the last words for a second at most (all in all, for ranks without a control
+ * thread, whose caller may be busy: what they send by way of P after that is lost), and until the peers' hosts have acknowledged what it sent, because a closing socket with
  * unread bytes destroys what is under way.
  *
  * Ranks that leave at the same time: before it asks, a rank waits until neighbours that asked it before are gone. A rank
@@ -24,7 +24,6 @@
 #include "boot/control.h"
 
 #define PATIENCE_NS 1000000000ull
-#define PATIENCE_THREADLESS_NS 50000000ull
 #define TICK_NS 20000000ull
 
 /* ---- what others do while this rank leaves ---- */
@@ -92,10 +91,11 @@ void mci_depart_without(mci_boot* boot, int rank) {
 
 typedef bool (*condition)(const mci_boot* boot, bool patient);
 
-/* Serves the tree until the condition holds; gives up on ranks without a thread first and on all of them at last. */
+/* Serves the tree until the condition holds; gives up on ranks without a thread a second after this rank began to leave,
+ * and on all of them when this wait has taken a second. */
 static void await(mci_boot* boot, condition holds) {
   uint64_t began = mci_now_ns(), now = began;
-  while (now < began + PATIENCE_NS && !holds(boot, now >= began + PATIENCE_THREADLESS_NS)) {
+  while (now < began + PATIENCE_NS && !holds(boot, now >= boot->depart_ns + PATIENCE_NS)) {
     mci_control_wait(boot, MCI_MIN(now + TICK_NS, began + PATIENCE_NS));
     now = mci_now_ns();
   }
@@ -232,6 +232,7 @@ static bool step(mci_boot* boot) {
 }
 
 void mci_depart(mci_boot* boot) {
+  boot->depart_ns = mci_now_ns();
   boot->threadless = true; /* the control thread does not know this tree any more */
   mci_accept_drop_all(boot);
   mci_accept_stop(boot, LISTEN_UNIX);
