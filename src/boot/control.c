@@ -179,7 +179,8 @@ void mci_control_lost(mci_control_link* link) {
     mci_accept_drop(link);
     return;
   }
-  if (link->state == LINK_ENDING) {
+  bool heir_is_done = link->muted && link == boot->heir; /* it closes when it has heard our last word */
+  if (link->state == LINK_ENDING || heir_is_done) {
     mci_control_link_drop(link);
     return;
   }

@@ -531,4 +531,5 @@ void mci_attach_stop(mci_boot* boot);
 meshcclResult_t mci_service_add(mci_boot* boot);
 void mci_service_remove(mci_boot* boot);
 void mci_service_kin(mci_boot* boot, char* text, size_t size);
+void mci_service_serve_threadless(void); /* those whose owner may be waiting for another tree */
 #endif

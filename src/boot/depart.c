@@ -24,7 +24,7 @@
 #include "boot/control.h"
 
 #define PATIENCE_NS 1000000000ull
-#define TICK_NS 20000000ull
+#define TICK_NS 5000000ull
 
 /* ---- what others do while this rank leaves ---- */
 
@@ -91,12 +91,16 @@ void mci_depart_without(mci_boot* boot, int rank) {
 
 typedef bool (*condition)(const mci_boot* boot, bool patient);
 
-/* Serves the tree until the condition holds; gives up on ranks without a thread a second after this rank began to leave,
+/* Serves the tree until the condition holds, and other trees whose owner is perhaps in here, since two ranks may leave two
+ * trees in different order; gives up on ranks without a thread a second after this rank began to leave,
  * and on all of them when this wait has taken a second. */
 static void await(mci_boot* boot, condition holds) {
   uint64_t began = mci_now_ns(), now = began;
   while (now < began + PATIENCE_NS && !holds(boot, now >= boot->depart_ns + PATIENCE_NS)) {
     mci_control_wait(boot, MCI_MIN(now + TICK_NS, began + PATIENCE_NS));
+    pthread_mutex_unlock(&boot->lock);
+    mci_service_serve_threadless();
+    pthread_mutex_lock(&boot->lock);
     now = mci_now_ns();
   }
 }
@@ -238,9 +242,9 @@ void mci_depart(mci_boot* boot) {
   mci_accept_stop(boot, LISTEN_UNIX);
   mci_accept_stop(boot, LISTEN_ROOT);
   while (!step(boot)) mci_depart_abandon(boot);
-  mci_depart_abandon(boot);
   if (boot->spans) {
     mci_accept_stop(boot, LISTEN_TCP);
+    mci_accept_drop_all(boot); /* whoever would be let in now would take our end for a death */
     await(boot, is_flushed);
   }
 }

@@ -180,6 +180,23 @@ void mci_service_remove(mci_boot* boot) {
   release(service);
 }
 
+void mci_service_serve_threadless(void) {
+  pthread_mutex_lock(&mci_globals.lock);
+  struct service* service = mci_globals.boot_service;
+  if (service && service->generation != mci_fork_generation()) service = NULL;
+  if (service) service->users++;
+  pthread_mutex_unlock(&mci_globals.lock);
+  if (!service) return;
+  pthread_mutex_lock(&service->lock);
+  for (mci_boot* boot = service->boots; boot; boot = boot->next) {
+    if (!boot->threadless || pthread_mutex_trylock(&boot->lock) != 0) continue; /* somebody serves it */
+    mci_control_progress(boot);
+    pthread_mutex_unlock(&boot->lock);
+  }
+  pthread_mutex_unlock(&service->lock);
+  release(service);
+}
+
 void mci_service_kin(mci_boot* boot, char* text, size_t size) {
   mci_str ranks = {0};
   pthread_mutex_lock(&mci_globals.lock);

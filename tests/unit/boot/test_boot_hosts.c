@@ -213,6 +213,64 @@ static void threads_leave_in_any_order(void** state) {
   }
 }
 
+/* Two trees without a thread, which half of the ranks leave in one order and half in the other: nobody waits for long. */
+static void leave_crosswise(rank_run* run, mci_boot* boot) {
+  mci_boot_options options = rank_options(run->rank, run->nranks);
+  mci_boot* other = NULL;
+  options.threadless = true;
+  options.host = run->host;
+  meshcclResult_t result = mci_boot_join(run->argument, &options, &other);
+  expect(run, result == meshcclSuccess);
+  if (result != meshcclSuccess) return;
+  expect(run, mci_boot_barrier(other, 20 * SECOND) == meshcclSuccess);
+  check_no_failure(run, boot);
+  uint64_t start = mci_now_ns();
+  if (run->rank % 2) {
+    mci_boot_leave(other);
+    expect(run, mci_now_ns() - start < SECOND);
+    return;
+  }
+  run->argument = other; /* left after the first one */
+}
+
+static void* leave_crosswise_main(void* argument) {
+  rank_run* run = argument;
+  const void* id = run->argument;
+  rank_main(run);
+  if (run->argument != id) mci_boot_leave(run->argument);
+  return NULL;
+}
+
+static void two_trees_may_be_left_in_either_order(void** state) {
+  (void)state;
+  enum { N = 20 };
+  for (int round = 0; round < 5; round++) {
+    pid_t pids[N];
+    mci_id a, b;
+    make_published_id(&a);
+    make_published_id(&b);
+    fflush(NULL);
+    for (int r = 0; r < N; r++) {
+      if ((pids[r] = fork()) != 0) continue;
+      rank_run run = {.rank = r,
+                      .nranks = N,
+                      .id = &a,
+                      .argument = &b,
+                      .threadless = true,
+                      .host = host_of(r, N, 3, DEALT),
+                      .body = leave_crosswise};
+      leave_crosswise_main(&run);
+      if (run.note[0]) fprintf(stderr, "%s\n", run.note);
+      _exit(run.note[0] != 0);
+    }
+    close(mci_id_take_listener(&a, NULL, NULL, 0));
+    close(mci_id_take_listener(&b, NULL, NULL, 0));
+    bool fine = true;
+    for (int r = 0; r < N; r++) fine = await_child(pids[r]) == 0 && fine;
+    assert_true(fine);
+  }
+}
+
 /* One after the other, each when the one before is gone; the last one still hears the last but one. */
 typedef struct {
   const int* order; /* ranks */
@@ -359,6 +417,7 @@ int main(void) {
       cmocka_unit_test(ranks_of_one_host_do_without_tcp),
       cmocka_unit_test(messages_arrive_in_order_whoever_leaves_meanwhile),
       cmocka_unit_test(threads_leave_in_any_order),
+      cmocka_unit_test(two_trees_may_be_left_in_either_order),
       cmocka_unit_test(the_root_or_the_leaves_may_leave_first),
       cmocka_unit_test(processes_leave_in_any_order_and_end_at_once),
       cmocka_unit_test(nothing_stays_open),
