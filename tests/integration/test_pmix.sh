@@ -19,7 +19,7 @@ meetings() { # how many ranks met through PMIx, both times
 
 export MESHCCL_DEBUG=info
 # PMIx keeps some of its memory for the life of the process.
-export ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=0"
+export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0"
 good "through PMIx" env MESHCCL_PMIX=on OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
   OMPI_MCA_rmaps_base_oversubscribe=1 mpirun -n 3 "$program"
 sums 3
