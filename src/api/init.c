@@ -213,6 +213,7 @@ static meshcclResult_t bring_up(meshcclComm_t comm, mci_start* start) {
   if (result == meshcclSuccess) result = make_engine(comm);
   if (result == meshcclSuccess) return result;
   char text[900]; /* the others have joined and count on this rank */
+  if (mci_boot_status(comm->boot, text, sizeof text) != meshcclSuccess) return result; /* because of another one */
   snprintf(text, sizeof text, "rank %u could not start %s: %.700s", comm->rank, comm->name, mci_error_last());
   mci_boot_report(comm->boot, (int)comm->rank, meshcclRemoteError, text);
   return mci_fail(result, "%s", text);
