@@ -5,7 +5,7 @@
  *   it, or a rank on the way, moves      no error: slow is not stuck
  *   it has not called the operation      at the limit the Timeout names it, on all ranks
  *   it does not answer                   shortly after the limit the Timeout says so
- *   all wait (a circle), or nobody does  at the limit the Timeout names the link
+ *   all wait (a circle), or nobody does  shortly after the limit the Timeout names the link
  *
  * The verdict goes by way of the root, so that every rank reads the same text. Also here: what a rank tells of itself,
  * which the control thread asks for at any time and which therefore takes no lock. */
@@ -155,7 +155,7 @@ static void add_blame(meshcclComm_t comm, const mci_blame* blame, mci_str* text)
     default:
       mci_str_add(text,
                   "rank %d does not answer: its process is stopped or overloaded, or it is driven by its caller alone "
-                  "and is outside of meshccl calls; rank %d waits for it",
+                  "and is outside of meshccl calls; rank %d waits for it, or for one that is reached through it",
                   blame->rank, blame->waiter);
       break;
   }
@@ -182,9 +182,11 @@ static void accuse(meshcclComm_t comm, const mci_blame* blame, uint64_t now, mes
   mci_boot_accuse(comm->boot, blame->rank, result, comm->accused_text);
 }
 
-/* Who has not answered yet may just be slow: an answer names the cause, its absence only a suspect. */
+/* Who has not answered yet may just be slow: an answer names the cause, its absence only a suspect. Of a chain of waits the
+ * rank next to its end knows the cause first; the others leave the verdict to it. */
 static bool over_limit(meshcclComm_t comm, const mci_blame* blame, uint64_t still_ns) {
-  uint64_t grace = blame->kind == MCI_BLAME_UNKNOWN ? ANSWER_NS : 0;
+  bool open = blame->kind == MCI_BLAME_UNKNOWN || blame->kind == MCI_BLAME_WAITS;
+  uint64_t grace = open ? ANSWER_NS : 0;
   return MCI_MIN(still_ns, blame->still_ns) >= comm->op_timeout_ns + grace;
 }
 

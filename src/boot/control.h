@@ -218,6 +218,7 @@ typedef struct {
   mci_ask question;                            /* the last one of this rank, */
   uint64_t first_ns, asked_ns, heard_ns;       /* since when, when last; 0: never */
   mci_blame answer;
+  uint32_t way_heard;                          /* ranks on the way to it that have answered since; one bit each */
   int naskers;                                 /* who waits for the answer, too */
   struct {
     int32_t rank;

@@ -7,7 +7,8 @@
  *
  * Every rank has one question of its own, asked at most once per second whoever caused it, and tells its answer to
  * those who asked meanwhile (a bounded list: whoever found no place asks again). So a chain of n ranks costs n
- * questions a second, and in a circle nobody has an end to tell. A place on the way that finds the
+ * questions a second, and in a circle nobody has an end to tell. When a question has no answer, the ranks on its way
+ * through the tree are asked, too: the first of them that is silent is the cause, not who is behind it. A place on the way that finds the
  * rank gone answers in its stead. The same statuses are collected for observers (observe.c): each rank answers by
  * itself along the routes, so that a silent rank hides nobody but those whose only way leads through it.
  *
@@ -38,6 +39,49 @@ static void read_status(mci_boot* boot, mci_rank_status* out) {
 
 /* ---- the question of this rank ---- */
 
+#define WAY_MAX (2 * MCI_CONTROL_DEPTH)
+
+/* The ranks between this one and `to` and `to` itself, in the order of the way: up to where both meet, and down. Ranks
+ * that have left are among them; whoever is in their place answers. */
+static int way_to(const mci_boot* boot, int to, int way[WAY_MAX]) {
+  int up = boot->rank, down[MCI_CONTROL_DEPTH], n = 0, ndown = 0;
+  while (up != to) {
+    if (up > to) {
+      up = mci_control_parent(up);
+      way[n++] = up;
+    } else {
+      down[ndown++] = to;
+      to = mci_control_parent(to);
+    }
+  }
+  while (ndown > 0) {
+    int next = down[--ndown];
+    if (n == 0 || way[n - 1] != next) way[n++] = next;
+  }
+  return n;
+}
+
+static void ask_the_way(mci_boot* boot) {
+  int way[WAY_MAX], n = way_to(boot, boot->status.question.asked, way);
+  for (int i = 0; i + 1 < n; i++) {
+    mci_ask question = {.asked = way[i], .operation = boot->status.question.operation};
+    if (!(boot->status.way_heard >> i & 1)) route(boot, way[i], FRAME_ASK, 0, &question, sizeof question);
+  }
+}
+
+static void hear_the_way(mci_boot* boot, const mci_ask* question) {
+  int way[WAY_MAX], n = way_to(boot, boot->status.question.asked, way);
+  for (int i = 0; i < n; i++)
+    if (way[i] == question->asked) boot->status.way_heard |= 1u << i;
+}
+
+/* Whoever is first on the way without an answer. */
+static int silent_one(const mci_boot* boot) {
+  int way[WAY_MAX], n = way_to(boot, boot->status.question.asked, way), i = 0;
+  while (i + 1 < n && (boot->status.way_heard >> i & 1)) i++;
+  return way[i];
+}
+
 static void ask(mci_boot* boot, const mci_ask* question) {
   mci_status_state* state = &boot->status;
   uint64_t now = mci_now_ns();
@@ -46,9 +90,11 @@ static void ask(mci_boot* boot, const mci_ask* question) {
     state->question = *question;
     state->first_ns = now;
     state->asked_ns = state->heard_ns = 0;
+    state->way_heard = 0;
     state->answer = (mci_blame){.kind = MCI_BLAME_UNKNOWN};
   }
   if (state->asked_ns && now - state->asked_ns < ASK_NS) return;
+  if (state->asked_ns > state->heard_ns) ask_the_way(boot);
   state->asked_ns = now;
   route(boot, question->asked, FRAME_ASK, 0, question, sizeof *question);
 }
@@ -61,7 +107,7 @@ static void known(const mci_boot* boot, mci_blame* out) {
   out->age_ns += silence_ns;
   if (silence_ns < SILENT_NS) return;
   *out = (mci_blame){.kind = MCI_BLAME_SILENT,
-                     .rank = state->question.asked,
+                     .rank = silent_one(boot),
                      .waiter = boot->rank,
                      .operation = state->question.operation,
                      .still_ns = UINT64_MAX};
@@ -126,7 +172,11 @@ static void answer(mci_boot* boot, int from, const mci_ask* question) {
 
 static void take_answer(mci_boot* boot, const mci_tell* told) {
   mci_status_state* state = &boot->status;
-  if (!state->first_ns || !same(&told->question, &state->question)) return;
+  if (!state->first_ns || told->question.operation != state->question.operation) return;
+  if (told->question.asked != state->question.asked) {
+    hear_the_way(boot, &told->question);
+    return;
+  }
   mci_blame before;
   known(boot, &before);
   if (is_end(&before) && state->heard_ns && !is_end(&told->blame)) return; /* the longer answer is under way */
@@ -135,6 +185,7 @@ static void take_answer(mci_boot* boot, const mci_tell* told) {
   state->answer = told->blame;
   state->answer.confirmed = confirmed + 1;
   state->heard_ns = mci_now_ns();
+  state->way_heard = 0;
   if (!is_end(&told->blame) || !state->read) return;
   mci_rank_status own;
   read_status(boot, &own);
