@@ -12,8 +12,20 @@
  * On an axis of n positions partial sums for x start at the far ends and move towards x from both sides. On a ring they
  * start half way round; when n is even the far position is one hop nearer one way, and odd chunks take the other.
  *
+ * The two sums for x are added in a fixed order, and a channel that waits to add the second takes no messages. So on
+ * rings chunks come in pairs that the directions take in opposite order: each adds first in the chunk it takes early,
+ * and finds the other's sum there in the one it takes late. On a line the sum that comes from nearer is added first.
+ *
+ *        ahead    c0: first   c1: second   c2: first   ..
+ *        behind   c1: first   c0: second   c3: first   ..
+ *
+ * Links carry phase after phase, not chunk after chunk: the first step of a phase waits until all chunks of the phase
+ * before that uses the same links have left. Otherwise early chunks of a late phase slow late chunks of an early one,
+ * and links run dry at the end. Between scattering and gathering nothing waits: both use the same links then.
+ *
  * It ends and cannot lock: within a phase the k-th message of a lane depends only on the k-th or earlier of the lane
- * behind it, back to a rank that starts with its own data; phases are ordered. A place that was lent is written again
+ * behind it, back to a rank that starts with its own data, and what is added second waits for an earlier place of the
+ * other direction; phases are ordered. A place that was lent is written again
  * only with a value that was computed from what was lent.
  *
  * Sources: bucket algorithm of Sack and Gropp 2015 and Jain and Sabharwal 2010. Both ways round each ring and weights
@@ -45,8 +57,8 @@ typedef struct {
   uint32_t passes; /* bit per axis over whose links these steps travel as well */
 } mci_axis_links;
 
-/* At most MCI_MAX_DIMS axes: fills order and weight from axes: one colour per axis, weighted so that all links carry alike; colours that would
- * carry nothing are left out. */
+/* At most MCI_MAX_DIMS axes: fills order and weight from axes: one colour per axis, weighted so that all links carry
+ * alike; colours that would carry nothing are left out. */
 void mci_phases_colors(mci_phases* phases);
 /* Time with the best number of chunks, all fields of out. */
 void mci_phases_cost(const mci_phases* phases, const mci_axis_links* links, uint64_t bytes, mci_plan_cost* out);
@@ -55,7 +67,7 @@ meshcclResult_t mci_phases_build(const mci_phases* phases, const char* name, uin
                                  const mci_plan_cost* cost, const uint32_t* place, mci_program** out);
 
 uint32_t mci_phases_positions(const mci_phases* phases); /* product of the axes */
-/* Odd chunks travel mirrored. */
-bool mci_phases_mirrored(const mci_phases* phases, uint32_t chunks);
+/* Chunks come in pairs: the second travels mirrored, and the two directions take them in opposite order. */
+bool mci_phases_paired(const mci_phases* phases, uint32_t chunks);
 
 #endif

@@ -105,6 +105,7 @@ static void open_step(mci_phase* phase, unsigned flags) {
       if (mci_phase_steps(&before, dir, phase->turn) == 0) continue;
       mci_build_after(phase->b, mci_phase_channel(&before, dir), mci_phase_done(&before, dir));
     }
+    mci_phase_after_links(phase);
   }
   phase->waited = true;
 }
@@ -149,14 +150,15 @@ static void pass_sum(mci_phase* phase, spot s) {
   from(phase, addend(phase), s);
 }
 
-/* What stays here: first the sum from behind, then, when that has been added, the sum from ahead. */
+/* What stays here: first the sum that comes in the direction that takes this chunk early, then the other. */
 static void keep_sum(mci_phase* phase) {
   bool last = phase->level + 1 == phase->phases->naxes;
   mci_kind kept = last ? MCI_OUT : sum(phase);
-  bool second = phase->dir == MCI_BEHIND && mci_axis_flow(mci_phase_axis(phase), MCI_AHEAD, phase->turn % 2).in > 0;
+  unsigned first = mci_phase_early(phase, phase->turn);
   bool alone = mci_axis_flow(mci_phase_axis(phase), !phase->dir, phase->turn % 2).in == 0;
+  bool second = phase->dir != first && !alone;
   open_step(phase, wide(phase) | (last && (second || alone) ? MCI_FINISH : 0));
-  if (second) mci_build_after(phase->b, mci_phase_channel(phase, MCI_AHEAD), mci_phase_done(phase, MCI_AHEAD));
+  if (second) mci_build_after(phase->b, mci_phase_channel(phase, first), mci_phase_done(phase, first));
   to(phase, kept, 0, own(phase));
   if (second) {
     from(phase, kept, own(phase));
@@ -190,16 +192,17 @@ static void keep_block(mci_phase* phase, spot s) {
   arrive(phase);
 }
 
-/* An all-gather's own block enters the output on the way ahead; the way behind waits for it. */
+/* An all-gather's own block enters the output on the way that takes the chunk early; the other waits for it. */
 static void own_block(mci_phase* phase, bool departs) {
   bool enters = phase->phases->coll == MCI_ALL_GATHER && phase->number == 0;
-  bool copies = enters && phase->dir == MCI_AHEAD;
+  unsigned first = mci_phase_early(phase, phase->turn);
+  bool copies = enters && phase->dir == first;
   if (!departs && !copies) return;
   open_step(phase, 0);
   if (enters && !copies) {
-    mci_affine done = mci_phase_done(phase, MCI_AHEAD);
-    done.base -= (int32_t)mci_phase_steps(phase, MCI_AHEAD, phase->turn) - 1;
-    mci_build_after(phase->b, mci_phase_channel(phase, MCI_AHEAD), done);
+    mci_affine done = mci_phase_done(phase, first);
+    done.base -= (int32_t)mci_phase_steps(phase, first, phase->turn) - 1;
+    mci_build_after(phase->b, mci_phase_channel(phase, first), done);
   }
   if (copies) to(phase, MCI_OUT, 0, own(phase));
   if (departs) depart(phase);
