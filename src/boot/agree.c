@@ -181,9 +181,9 @@ void mci_agree_expired(mci_boot* boot) {
   mci_agree_missing(boot, &missing);
   if (boot->rank != 0)
     mci_str_add(&text,
-                "rank %d could not join: rank %d does not answer; either it was not started with this id, or its "
-                "communicator is complete already (an id serves once, and each rank number once)",
-                boot->rank, boot->waits_for);
+                "rank %d does not answer, so rank %d could not join; either rank %d has ended or was not started with "
+                "this id, or its communicator is complete already (an id serves once, and each rank number once)",
+                boot->waits_for, boot->rank, boot->waits_for);
   else if (missing.count > 0)
     print_missing(&missing, &text);
   else
