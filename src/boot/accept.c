@@ -179,6 +179,7 @@ void mci_accept_progress(mci_boot* boot, int which) {
     }
     if (mci_control_link_create(boot, fd, LINK_HELLO, -1, &link) != meshcclSuccess) {
       close(fd);
+      catch_breath(boot);
       return;
     }
     link->pid = pid;

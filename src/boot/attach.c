@@ -60,7 +60,7 @@ static void take_members(mci_control_link* from, const mci_packet* packet) {
     mci_member member;
     mci_control_link* seat;
     memcpy(&member, packet->data + i * sizeof member, sizeof member);
-    if (member.rank == boot->rank) continue;
+    if (member.rank == boot->rank || member.rank < 0 || member.rank >= boot->nranks) continue;
     if (mci_attach_seat(boot, member.rank, from->rank, member.flags, &seat) != meshcclSuccess)
       mci_control_failf(boot, boot->rank, meshcclSystemError,
                         "rank %d has no memory to serve rank %d in place of rank %d", boot->rank, member.rank, from->rank);

@@ -88,7 +88,9 @@ int mci_socket_read(int fd, mci_packet* packet, bool take_fds) {
     if (take_fds) take_descriptors(&message, packet);
     bool whole = (size_t)n >= sizeof packet->header && !(message.msg_flags & MSG_TRUNC) &&
                  packet->header.bytes == (size_t)n - sizeof packet->header;
-    return whole ? 1 : -1;
+    if (whole) return 1;
+    while (packet->nfds > 0) close(packet->fds[--packet->nfds]);
+    return -1;
   }
 }
 
