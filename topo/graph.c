@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "topo/grid.h"
+#include "topo/packing.h"
 
 /* Number of entries below `value` in an ascending list. */
 #define BELOW(name, type)                                          \
@@ -158,6 +159,10 @@ meshcclResult_t mci_topo_set_map(mci_topo* topo, const uint32_t* map, uint32_t n
       return mci_oom(n * sizeof *copy);
     }
     for (uint32_t rank = 0; rank < n; rank++) inverse[copy[rank] = map[rank]] = rank;
+  }
+  if (topo->walk) { /* trees are by rank */
+    mci_packing_destroy(topo->walk->packings);
+    topo->walk->packings = NULL;
   }
   mci_free(topo->map);
   mci_free(topo->place);

@@ -22,6 +22,7 @@ typedef struct {
   int64_t source;  /* -1: none yet */
   uint32_t diameter;
   bool has_diameter;
+  struct mci_packing* packings; /* packing.h; those that somebody asked for */
 } mci_walk;
 
 struct mci_topo {

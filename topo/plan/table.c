@@ -2,8 +2,17 @@
 #include "topo/plan/families.h"
 
 const mci_family* const mci_families[] = {
-    &mci_family_exchange,  &mci_family_direct,    &mci_family_bidir_ring,
-    &mci_family_grid,      &mci_family_comb,      &mci_family_ring,
-    &mci_family_tree,      &mci_family_staged,    &mci_family_hier,
-    &mci_family_hier_ring, &mci_family_hier_tree, NULL,
+    &mci_family_exchange,
+    &mci_family_direct,
+    &mci_family_bidir_ring,
+    &mci_family_grid,
+    &mci_family_comb,
+    &mci_family_packing,
+    &mci_family_ring,
+    &mci_family_tree,
+    &mci_family_staged,
+    &mci_family_hier,
+    &mci_family_hier_ring,
+    &mci_family_hier_tree,
+    NULL,
 };

@@ -3,9 +3,11 @@
 #include "plan_test.h"
 
 /* The predicted steps are the longest chain of messages. From one leaf of a tree to another it is shorter where the
- * deepest branches of the root differ. Combs share channels: their static order chains messages of different trees. */
+ * deepest branches of the root differ. Combs and packed trees share channels: their static order chains messages of
+ * different trees. */
 static void check_depth(const plan_case* c, uint64_t depth) {
-  if (strcmp(c->candidate.family->name, "comb") == 0 && depth > c->candidate.cost.steps) return;
+  bool shared = strcmp(c->candidate.family->name, "comb") == 0 || strcmp(c->candidate.family->name, "packing") == 0;
+  if (shared && depth > c->candidate.cost.steps) return;
   bool blocks = c->request.coll == MCI_ALL_GATHER || c->request.coll == MCI_REDUCE_SCATTER;
   uint64_t steps = c->candidate.cost.steps, slack = blocks && strcmp(c->candidate.family->name, "tree") == 0;
   if (depth > steps || depth + slack < steps)
@@ -98,6 +100,39 @@ static void odd_shapes_holes_and_maps_are_proved(void** state) {
   for (size_t i = 0; i < MCI_COUNT(specs); i++) plan_each_case(specs[i], 2, prove);
 }
 
+/* Packed trees for themselves: many shapes, and enough chunks for a loop. */
+static void packed_trees_are_proved(void** state) {
+  (void)state;
+  static const char* specs[] = {
+      "mesh:2x2@cut=0.0-0.1",
+      "line:5@dead=0",
+      "ring:5@cut=4-0",
+      "ring:7@dead=3",
+      "mesh:3x4@dead=0.0,neighbours",
+      "mesh:5x5@dead=0.1+1.0,neighbours,pick=0.2+0.3+1.2+1.1+2.1+2.2",
+      "mesh:5x5@dead=1.1+1.3+3.2,cut=2.0-3.0",
+      "mesh:6x4@dead=0.0+5.3+2.2,o=20ns,0ns",
+      "torus:5x5@dead=0.0",
+      "torus:3x5@cut=0.0-0.4+2.1-0.1",
+      "torus:4x4@dead=1.1+2.2+3.3",
+      "mesh:3x3x3@dead=1.1.1+0.0.2",
+      "torus:3x3x4@cut=0.0.0-0.0.3,dead=2.2.2",
+      "mesh:4x6@dead=1.4,level=tile:2x3:10GB/s:1us",
+      "mesh:4x4@dead=1.1,map=3.1.0.2.5.4.6.7.14.9.10.11.12.13.8",
+  };
+  static const uint32_t chunks[] = {1, 2, 11};
+  for (size_t i = 0; i < MCI_COUNT(specs); i++) {
+    plan_case c = {.spec = specs[i], .topo = plan_topo(specs[i])};
+    for (size_t k = 0; k < MCI_COUNT(chunks); k++) {
+      c.request = (mci_request){.coll = MCI_ALL_REDUCE, .bytes = chunks[k] << 16, .wide = k % 2};
+      check_ok(mci_plan_choose(c.topo, &c.request, "packing", &c.candidate));
+      c.candidate.cost.chunks = chunks[k];
+      prove(&c);
+    }
+    mci_topo_destroy((mci_topo*)c.topo);
+  }
+}
+
 static void parts_of_grids_are_proved(void** state) {
   (void)state;
   static const struct {
@@ -126,6 +161,7 @@ int main(void) {
       cmocka_unit_test(all_meshes_up_to_6x6_are_proved),
       cmocka_unit_test(all_tori_up_to_6x6_are_proved),
       cmocka_unit_test(odd_shapes_holes_and_maps_are_proved),
+      cmocka_unit_test(packed_trees_are_proved),
       cmocka_unit_test(parts_of_grids_are_proved),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
