@@ -40,7 +40,7 @@ expect 1 'all_redcue' torus:4x4 all_redcue 1M
 expect 1 'cannot be reached' line:3@cut=0-1 all_reduce 1M
 expect 1 '4096 at most' mesh:100x100 all_reduce 1M --verify
 
-expect 0 '^\* ring +644\.146 +[0-9.]+ +[0-9.]+ +644\.146 ' torus:4x4 all_reduce 16M --algo ring --simulate --message 1M
+expect 0 '^\* ring +[0-9.]+ +[0-9.]+ +[0-9.]+ +644\.146 ' torus:4x4 all_reduce 16M --algo ring --simulate --message 1M
 expect 0 '^  ring .* +- +- ' torus:4x4 all_reduce 16M --simulate
 expect 0 'nothing ready, [0-9.]+ no credit' mesh:3x3 all_gather 1M --simulate --credits 2 --latency 1us --overhead 20ns
 expect 0 '"algorithm": "exchange", "applies": true, "simulated_us": [0-9.]+, ' mesh:2x2 all_reduce 1M --simulate=all --json
