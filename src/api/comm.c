@@ -34,6 +34,13 @@ void mci_comm_set_error(meshcclComm_t comm, meshcclResult_t result, const char* 
   comm->async_error = result;
 }
 
+meshcclResult_t mci_comm_told(meshcclComm_t comm, meshcclResult_t result) {
+  if (MCI_LIKELY(result == meshcclSuccess)) return result;
+  if (atomic_load(&comm->aborted)) return mci_fail(meshcclInvalidUsage, "the communicator was aborted");
+  mci_error_set(comm->async_text);
+  return result;
+}
+
 /* A failure that came along the control tree ends everything here; what this rank was doing is added. */
 static void take_failure(meshcclComm_t comm) {
   char text[900];

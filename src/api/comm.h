@@ -104,6 +104,9 @@ int mci_comm_progress(meshcclComm_t comm);
 /* Fails what has not moved for too long; comm is locked. */
 void mci_comm_watch(meshcclComm_t comm, uint64_t now_ns);
 void mci_comm_set_error(meshcclComm_t comm, meshcclResult_t result, const char* text);
+/* What a call tells of its operation's result, with the last message. One on an aborted communicator says that, although
+ * what the others did then may have been noticed first. */
+meshcclResult_t mci_comm_told(meshcclComm_t comm, meshcclResult_t result);
 
 /* stall.c */
 bool mci_comm_stalled(void* self, uint64_t now_ns, uint64_t still_ns); /* the engine's host callback */

@@ -150,9 +150,8 @@ static meshcclResult_t wait_for(mci_call* call) {
       mci_wait_idle(&waiter, NULL);
     }
   }
-  meshcclResult_t result = call->op.result;
   pthread_mutex_lock(&call->comm->lock);
-  if (result != meshcclSuccess) mci_error_set(call->comm->async_text);
+  meshcclResult_t result = mci_comm_told(call->comm, call->op.result);
   mci_call_give(call);
   pthread_mutex_unlock(&call->comm->lock);
   return result;

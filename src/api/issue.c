@@ -103,9 +103,8 @@ static meshcclResult_t run_now(meshcclComm_t comm, mci_call* call) {
   atomic_store_explicit(&call->op.ready, true, memory_order_relaxed);
   mci_call_submit(call);
   mci_wait_call(comm, call);
-  meshcclResult_t result = call->op.result;
+  meshcclResult_t result = mci_comm_told(comm, call->op.result);
   mci_call_give(call);
-  if (result != meshcclSuccess) mci_error_set(comm->async_text);
   return result;
 }
 
