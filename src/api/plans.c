@@ -98,7 +98,11 @@ static meshcclResult_t prove(meshcclComm_t comm, const mci_request* request, con
 
 static meshcclResult_t plan(meshcclComm_t comm, mci_coll coll, uint64_t bytes, uint32_t root, mci_program** out) {
   char forced[64] = "";
-  mci_request request = {.coll = coll, .bytes = bytes, .root = root, .wide = true};
+  mci_request request = {.coll = coll,
+                         .bytes = bytes,
+                         .root = root,
+                         .message_bytes = (uint64_t)mci_param_int(MCI_P_SLICE),
+                         .wide = true};
   mci_candidate choice;
   MCI_TRY(mci_plan_forced(mci_param_text(MCI_P_ALGO), coll, forced, sizeof forced));
   MCI_TRY(mci_plan_choose(comm->topo, &request, forced[0] ? forced : NULL, &choice));

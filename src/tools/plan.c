@@ -131,6 +131,8 @@ static meshcclResult_t find(answer* a) {
   a->request.root = o->root;
   MCI_TRY(mci_coll_parse(o->coll, &a->request.coll));
   MCI_TRY(mci_parse_size(o->size, "SIZE", &a->request.bytes));
+  a->request.message_bytes = o->simulation.how.message_bytes;
+  if (a->request.message_bytes == 0) a->request.message_bytes = (uint64_t)mci_param_int(MCI_P_SLICE);
   MCI_TRY(mci_plan_candidates(a->topo, &a->request, a->candidates, &a->ncandidates));
   MCI_TRY(mci_bound_of(a->topo, a->request.coll, a->request.bytes, o->root, &a->bound));
   MCI_TRY(mci_plan_choose(a->topo, &a->request, o->algo, &a->choice));

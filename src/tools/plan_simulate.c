@@ -88,7 +88,7 @@ meshcclResult_t mci_tool_simulate(const mci_topo* topo, const mci_request* reque
              mci_topo_nranks(topo), MAX_SIMULATED_RANKS);
   mci_sim_options options = simulation->how;
   options.bytes = request->bytes;
-  if (options.message_bytes == 0) options.message_bytes = (uint64_t)mci_param_int(MCI_P_SLICE);
+  options.message_bytes = request->message_bytes;
   for (uint32_t i = 0; i < ncandidates && candidates[i].applies; i++)
     if (i < simulation->most || (forced && strcmp(forced, candidates[i].family->name) == 0))
       MCI_TRY(simulate(topo, request, &candidates[i], &options, &out[i]));

@@ -11,6 +11,7 @@ typedef struct {
   mci_coll coll;
   uint64_t bytes;  /* of the whole vector, see bounds.h */
   uint32_t root;
+  uint64_t message_bytes; /* the largest message that will be sent: longer chunks are cut; 0: 131072 */
   bool wide;       /* folds accumulate 16- and 8-bit floats in float32 (MCI_WIDE on every fold) */
 } mci_request;
 
