@@ -14,8 +14,6 @@
  * latency: the chain of messages of one chunk, each its hops' delay and the cost per message. pass: the bytes of the
  * whole vector when one phase follows the other (in each phase the slowest colour counts). busy: the bytes over the
  * busiest link, which is what remains when the phases of many units overlap. All bytes are over a link's rate. */
-#include <stdlib.h>
-
 #include "base/base.h"
 #include "topo/plan/cost.h"
 #include "topo/plan/phases.h"
@@ -232,23 +230,16 @@ void mci_phases_cost(const mci_phases* phases, const mci_axis_links* links, uint
   question q = {.phases = phases, .links = links, .bytes = bytes};
   for (uint32_t c = 0; c < phases->ncolors; c++) q.weights += phases->weight[c];
   *out = (mci_plan_cost){.cost_ps = UINT64_MAX};
-  if (getenv("KF")) {
+  for (uint32_t chunks = 1; chunks <= MCI_PHASES_MAX_CHUNKS && coarse(&q, chunks); chunks *= 2) {
     uint64_t load;
-    q.chunks = atoi(getenv("KF"));
-    out->cost_ps = predict(&q, &load);
-    out->chunks = q.chunks;
-    out->load = (double)load / bytes;
-  } else
-    for (uint32_t chunks = 1; chunks <= MCI_PHASES_MAX_CHUNKS && coarse(&q, chunks); chunks *= 2) {
-      uint64_t load;
-      q.chunks = chunks;
-      uint64_t time = predict(&q, &load);
-      /* More chunks must pay: a gain below 0.5 % is not worth twice the messages. */
-      if (time >= out->cost_ps - out->cost_ps / 200) continue;
-      out->cost_ps = time;
-      out->chunks = chunks;
-      out->load = bytes ? (double)load / (double)bytes : 0;
-    }
+    q.chunks = chunks;
+    uint64_t time = predict(&q, &load);
+    /* More chunks must pay: a gain below 0.5 % is not worth twice the messages. */
+    if (time >= out->cost_ps - out->cost_ps / 200) continue;
+    out->cost_ps = time;
+    out->chunks = chunks;
+    out->load = bytes ? (double)load / (double)bytes : 0;
+  }
   for (uint32_t a = 0; a < phases->naxes; a++) out->steps += mci_axis_depth(&phases->axes[a]) * (uint32_t)times(&q);
   out->channels = (uint32_t)times(&q) * phases->naxes * phases->ncolors * 2;
   if (phases->axes[0].one_way) out->channels /= 2;
