@@ -58,10 +58,12 @@ uint32_t mci_topo_hops(const mci_topo* topo, uint32_t a, uint32_t b);
 typedef struct {
   uint64_t id; /* the same for every route that crosses it */
   mci_link link;
+  bool port; /* a way to the next port, which takes each message as it comes: has no delay, the last port has it */
 } mci_hop;
 /* The links of that route in order; returns how many there are, fills at most cap of them. Through a plane they are the
- * two ports, of which the first has the delay; where own links join both ends, a plane is only taken when the delay is
- * less, so that there may be more links than hops. */
+ * two ports, and on a full graph with levels the ports of the groups that it leaves, then of those that it enters.
+ * Where own links join both ends, a plane is only taken when the delay is less, so that there may be more links than
+ * hops. */
 uint32_t mci_topo_route(const mci_topo* topo, uint32_t a, uint32_t b, mci_hop* out, uint32_t cap);
 bool mci_topo_connected(const mci_topo* topo); /* every pair has a route */
 /* Hops of the longest route from one rank, and from any. With holes and too many ranks to search from each, the

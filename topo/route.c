@@ -158,9 +158,14 @@ typedef struct {
 } way;
 
 static void pass(way* w, uint64_t id, mci_link link) {
-  if (w->hops < w->cap) w->out[w->hops] = (mci_hop){id, link};
+  if (w->hops < w->cap) w->out[w->hops] = (mci_hop){id, link, false};
   w->hops++;
   w->delay_ps += link.lat_ps;
+}
+
+static void pass_port(way* w, uint64_t id, mci_link link) {
+  if (w->hops < w->cap) w->out[w->hops] = (mci_hop){id, {link.bw_Bps, 0, link.cost_ps}, true};
+  w->hops++;
 }
 
 /* Crosses the link of `node` along dim. */
@@ -183,7 +188,7 @@ static void straight_way(const mci_topo* topo, uint32_t from, uint32_t to, way* 
 }
 
 /* To a member of a plane that `node` is in, too, one hop nearer; where there are several, different nodes take
- * different ones. The crossing is two ports, of which the first has the delay. */
+ * different ones. */
 static uint32_t cross_switch(const mci_topo* topo, uint32_t node, way* w) {
   const uint32_t* dist = topo->walk->dist;
   for (uint32_t p = 0; p < topo->nplanes; p++) {
@@ -193,8 +198,8 @@ static uint32_t cross_switch(const mci_topo* topo, uint32_t node, way* w) {
       uint32_t next = plane->members[(i + node) % plane->nmembers];
       if (dist[next] + 1 != dist[node]) continue;
       uint64_t ids = UINT64_C(1) << 62 | (uint64_t)p << 40;
-      pass(w, ids | 2 * (uint64_t)node, plane->link);
-      pass(w, ids | (2 * (uint64_t)next + 1), (mci_link){plane->link.bw_Bps, 0, 0});
+      pass_port(w, ids | 2 * (uint64_t)node, plane->link);
+      pass(w, ids | (2 * (uint64_t)next + 1), plane->link);
       return next;
     }
   }
@@ -232,12 +237,28 @@ static uint32_t searched_hops(const mci_topo* topo, uint32_t from, uint32_t to, 
   return taken.hops;
 }
 
+static uint64_t port_of(const mci_topo* topo, uint32_t level, uint32_t rank, bool in) {
+  return UINT64_C(1) << 62 | (uint64_t)level << 40 | 2 * (uint64_t)mci_topo_group(topo, level, rank) | in;
+}
+
+/* Within a group every pair has a link. Outside, the way goes through the ports of all groups that hold one of the two;
+ * the delay is that of the outermost. */
+static uint32_t full_way(const mci_topo* topo, uint32_t a, uint32_t b, mci_hop* out, uint32_t cap) {
+  uint32_t outermost = mci_topo_pair_class(topo, a, b);
+  way w = {out, cap, 0, 0};
+  if (outermost == 0) pass(&w, (uint64_t)a * topo->nranks + b, mci_topo_class(topo, 0));
+  for (uint32_t l = 0; l < outermost; l++) pass_port(&w, port_of(topo, l, a, false), mci_topo_class(topo, l + 1));
+  for (uint32_t l = outermost; l-- > 1;) pass_port(&w, port_of(topo, l, b, true), mci_topo_class(topo, l + 1));
+  if (outermost == 0) return w.hops;
+  mci_link last = mci_topo_class(topo, 1);
+  last.lat_ps = mci_topo_class(topo, outermost).lat_ps;
+  pass(&w, port_of(topo, 0, b, true), last);
+  return w.hops;
+}
+
 uint32_t mci_topo_route(const mci_topo* topo, uint32_t a, uint32_t b, mci_hop* out, uint32_t cap) {
   if (a == b) return 0;
-  if (topo->full) {
-    if (cap) out[0] = (mci_hop){(uint64_t)a * topo->nranks + b, mci_topo_class(topo, mci_topo_pair_class(topo, a, b))};
-    return 1;
-  }
+  if (topo->full) return full_way(topo, a, b, out, cap);
   uint32_t from = mci_grid_node(topo, a), to = mci_grid_node(topo, b);
   bool straight = !topo->walk || straight_route(topo, from, to);
   if (straight && topo->nplanes == 0) {

@@ -29,8 +29,9 @@ meshcclResult_t mci_sim_link_of(mci_sim* sim, const mci_hop* hop, uint32_t* out)
     MCI_TRY(mci_grow(&sim->links, sizeof *sim->links, &sim->cap_links, (size_t)sim->nlinks + 1));
     MCI_TRY(mci_grow(&sim->dirty, sizeof *sim->dirty, &sim->cap_dirty, (size_t)sim->nlinks + 1));
     mci_sim_link* link = &sim->links[sim->nlinks];
-    *link = (mci_sim_link){.id = hop->id, .figures = hop->link, .delivers = MCI_SIM_NONE, .timed_bytes = UINT64_MAX};
-    if (sim->options.set_lat) link->figures.lat_ps = sim->options.lat_ps;
+    *link = (mci_sim_link){.id = hop->id, .figures = hop->link, .port = hop->port, .delivers = MCI_SIM_NONE};
+    link->timed_bytes = UINT64_MAX;
+    if (sim->options.set_lat && !hop->port) link->figures.lat_ps = sim->options.lat_ps;
     if (sim->options.set_cost) link->figures.cost_ps = sim->options.cost_ps;
     sim->link_table[at] = sim->nlinks++;
   }
@@ -178,8 +179,8 @@ static meshcclResult_t begin(mci_sim* sim, uint32_t number) {
   sim->bytes_carried += message->bytes;
   if (sim->options.trace) report_span(sim, link, message, end);
   bool last = ++message->hop == sim->lanes[message->lane].nhops;
-  bool cut = sim->options.cut_through && !last;
-  if (sim->options.cut_through) message->tail = end + lat;
+  bool cut = (sim->options.cut_through && !last) || link->port;
+  if (cut) message->tail = end + lat;
   link->delivers = !cut && lat == 0 ? index : MCI_SIM_NONE;
   if (link->delivers == MCI_SIM_NONE) MCI_TRY(mci_sim_at(sim, (cut ? sim->now : end) + lat, MCI_SIM_ARRIVES, index));
   return mci_sim_at(sim, end, MCI_SIM_LINK_FREE, number);

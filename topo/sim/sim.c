@@ -54,6 +54,10 @@ static meshcclResult_t run(mci_sim* sim) {
     MCI_TRY(mci_sim_serve(sim));
     if (sim->nevents == 0) break;
     sim->now = sim->events[0].at;
+    if (sim->options.limit_ps && sim->now > sim->options.limit_ps) {
+      sim->last_ps = UINT64_MAX;
+      return meshcclSuccess;
+    }
     while (sim->nevents && sim->events[0].at == sim->now) MCI_TRY(happen(sim, mci_sim_pop(sim)));
   }
   return sim->ended == sim->nchannels ? meshcclSuccess : mci_sim_stuck(sim);
@@ -99,6 +103,10 @@ static void sum_links(const mci_sim* sim, mci_sim_report* out) {
 }
 
 static meshcclResult_t make_report(const mci_sim* sim, mci_sim_report* out) {
+  if (sim->last_ps == UINT64_MAX) {
+    *out = (mci_sim_report){.total_ps = UINT64_MAX};
+    return meshcclSuccess;
+  }
   mci_sim_report report = {.total_ps = sim->last_ps,
                            .messages = sim->messages_sent,
                            .bytes = sim->bytes_carried,

@@ -9,7 +9,8 @@
  *    receiver's step has taken it, after the delay of the way back. Credits occupy no link.
  *  - A message goes along the links of its route (mci_topo_route). It occupies a link direction for cost + bytes / rate
  *    and is at the next node the link's delay after that: store and forward. With cut_through its first byte is there
- * the delay after it began, and a link further on does not finish before the last byte has come.
+ *    the delay after it began, and a link further on does not finish before the last byte has come; between the ports of
+ *    a switch, or of groups of ranks, it always does so.
  *  - A link direction carries one message at a time and never idles while one waits. Which one goes next: see
  *    mci_sim_order. Flows that meet on a link share it message by message.
  *  - Folds take no time, or `fold_Bps` per rank: n operands of b bytes take (n - 1) b / fold_Bps, one slice after the
@@ -55,6 +56,7 @@ typedef struct {
   uint64_t fold_Bps; /* 0: folds are free */
   mci_sim_order order;
   bool cut_through;
+  uint64_t limit_ps; /* 0: none; else a run that takes longer is given up, and only total_ps is reported, UINT64_MAX */
   uint64_t* finish_ps; /* NULL, or room for one value per rank: when its last step has run */
   void (*trace)(void* arg, const mci_sim_span* span); /* NULL, or called for every message and link, by start */
   void* trace_arg;

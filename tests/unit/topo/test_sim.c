@@ -116,6 +116,28 @@ static void two_messages_share_a_link_one_after_the_other(void** state) {
   assert_int_equal(simulate_flows("line:3@500ns", flows, 2, &o).total_ps, 41 * US);
 }
 
+/* Two ranks leave a host and enter another: 20 us each over its port one after the other, one delay, nothing stored on
+ * the way. A message within the host has a link of its own. */
+static void ranks_of_a_group_share_its_port(void** state) {
+  (void)state;
+  const char* spec = "full:4@level=host:2+2:50GB/s:10us";
+  const flow flows[] = {{0, 2, 0, 1}, {1, 3, 1, 1}, {0, 1, 2, 1}};
+  mci_sim_options o = {.bytes = 1000000, .message_bytes = 1000000};
+  uint64_t finish[4];
+  o.finish_ps = finish;
+  assert_int_equal(simulate_flows(spec, flows, 1, &o).total_ps, 30 * US);
+  assert_int_equal(simulate_flows(spec, flows, 3, &o).total_ps, 50 * US);
+  assert_int_equal(finish[1], 20 * US + US / 2);
+  o.set_lat = true;
+  o.lat_ps = US;
+  assert_int_equal(simulate_flows(spec, flows, 2, &o).total_ps, 41 * US);
+  /* Of two levels the slower port counts, and the delay of the outer one. */
+  const flow far = {0, 3, 0, 1};
+  o.set_lat = false;
+  spec = "full:4@level=host:1*4:10GB/s:5us,level=rack:2+2:25GB/s:10us";
+  assert_int_equal(simulate_flows(spec, &far, 1, &o).total_ps, 110 * US);
+}
+
 static void note_channel(void* arg, const mci_sim_span* span) {
   char* order = arg;
   size_t length = strlen(order);
@@ -347,6 +369,18 @@ static mci_schedule* planned(const char* spec, uint64_t bytes, const char* famil
   return schedule;
 }
 
+static void a_run_beyond_its_limit_is_given_up(void** state) {
+  (void)state;
+  const flow f = {0, 1, 0, 10};
+  mci_sim_options o = {.bytes = 1000000, .message_bytes = 1000000, .limit_ps = 1000 * US};
+  uint64_t time = simulate_flows("line:2", &f, 1, &o).total_ps;
+  assert_int_equal(time, 200 * US + US / 2);
+  o.limit_ps = time;
+  assert_int_equal(simulate_flows("line:2", &f, 1, &o).total_ps, time);
+  o.limit_ps = time / 2;
+  assert_true(simulate_flows("line:2", &f, 1, &o).total_ps == UINT64_MAX);
+}
+
 static void events_are_few(void** state) {
   (void)state;
   mci_sim_options o = {.bytes = 1 << 22, .message_bytes = 8192, .set_lat = true};
@@ -433,6 +467,7 @@ int main(void) {
       cmocka_unit_test(a_message_is_stored_at_every_hop_or_cut_through),
       cmocka_unit_test(a_link_further_on_waits_for_the_last_byte),
       cmocka_unit_test(two_messages_share_a_link_one_after_the_other),
+      cmocka_unit_test(ranks_of_a_group_share_its_port),
       cmocka_unit_test(the_order_at_a_link_is_the_chosen_one),
       cmocka_unit_test(credits_limit_a_lane),
       cmocka_unit_test(a_message_costs_and_its_link_is_occupied),
@@ -441,6 +476,7 @@ int main(void) {
       cmocka_unit_test(folds_of_one_rank_follow_each_other),
       cmocka_unit_test(every_schedule_keeps_the_rules),
       cmocka_unit_test(routes_have_as_many_links_as_hops),
+      cmocka_unit_test(a_run_beyond_its_limit_is_given_up),
       cmocka_unit_test(events_are_few),
       cmocka_unit_test(an_odd_square_torus_takes_its_bound),
       cmocka_unit_test(a_pipelined_mesh_comes_near_its_bound),
