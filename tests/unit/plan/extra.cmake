@@ -1,2 +1,6 @@
 # Sixty runs of several million messages.
 set_tests_properties(test_holes PROPERTIES LABELS "unit;long" TIMEOUT 3600)
+
+# Several thousand simulations: a minute.
+add_test(NAME test_regret_all COMMAND test_regret --all)
+set_tests_properties(test_regret_all PROPERTIES LABELS "unit;long" TIMEOUT 1800)
