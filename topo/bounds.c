@@ -1,5 +1,6 @@
-/* Lower bounds on collectives. A bound is the larger of a bandwidth term (a cut that must carry so much) and a latency
- * term (somebody is so far away); the cost per message is ignored. All terms are fractions in integers.
+/* Lower bounds on collectives. A bound is the largest of a bandwidth term (a cut that must carry so much), a latency
+ * term (somebody is so far away) and, where every rank handles the whole vector, their combination (bounds.h). All
+ * terms are fractions in integers.
  *
  *   all-reduce              any partition into k parts is crossed 2(k-1) times N in both directions: 1 / strength
  *   all-gather, reduce-scatter   a set S holds |S| N/p that others lack: max |S| / (p links(S))
@@ -12,6 +13,7 @@
  * the all-to-all cut halves the longest side (dimension-ordered routes reach it), and sets around a root are boxes. */
 #include "topo/bounds.h"
 
+#include "topo/bounds_delay.h"
 #include "topo/cuts.h"
 #include "topo/grid.h"
 #include "topo/net.h"
@@ -277,47 +279,9 @@ static meshcclResult_t weighted_term(const mci_topo* topo, mci_coll coll, uint32
   return result;
 }
 
-/* ---- delays ---- */
+/* ---- the bound ---- */
 
 static uint64_t saturated(unsigned __int128 value) { return value > UINT64_MAX ? UINT64_MAX : (uint64_t)value; }
-
-static uint64_t least_delay(const mci_topo* topo) {
-  uint64_t least = topo->link.lat_ps;
-  for (uint32_t l = 0; l < topo->nlevels; l++) least = MCI_MIN(least, topo->level[l].link.lat_ps);
-  for (uint32_t p = 0; p < topo->nplanes; p++) least = MCI_MIN(least, topo->plane[p].link.lat_ps);
-  return least;
-}
-
-/* Delay to the farthest rank, from the root or from any. Exact on full graphs and along open dimensions of whole grids;
- * elsewhere every hop counts as the shortest one. */
-static uint64_t delay_of(const mci_topo* topo, bool rooted, uint32_t root) {
-  if (topo->nranks == 1) return 0;
-  if (topo->full) {
-    uint32_t top = topo->nlevels;
-    while (top > 0 && topo->level[top - 1].ngroups == 1) top--;
-    return mci_topo_class(topo, top).lat_ps;
-  }
-  if (!mci_topo_is_regular(topo) || topo->nplanes > 0) {
-    uint64_t hops = rooted ? mci_topo_eccentricity(topo, root) : mci_topo_diameter(topo);
-    return saturated((unsigned __int128)hops * least_delay(topo));
-  }
-  uint32_t at[MCI_MAX_DIMS];
-  unsigned __int128 sum = 0;
-  mci_topo_coords(topo, root, at);
-  for (uint32_t d = 0; d < topo->ndims; d++) {
-    uint32_t end = topo->side[d] - 1;
-    if (mci_topo_wraps(topo, d)) {
-      sum += (unsigned __int128)(topo->side[d] / 2) * least_delay(topo);
-    } else if (rooted) {
-      sum += MCI_MAX(mci_levels_delay_ps(topo, d, 0, at[d]), mci_levels_delay_ps(topo, d, at[d], end));
-    } else {
-      sum += mci_levels_delay_ps(topo, d, 0, end);
-    }
-  }
-  return saturated(sum);
-}
-
-/* ---- the bound ---- */
 
 /* bytes * ratio / rate in ps, rounded down; the quotient is split so that no product overflows. */
 static uint64_t transfer_ps(uint64_t bytes, mci_ratio ratio, uint64_t bw_Bps) {
@@ -347,8 +311,14 @@ meshcclResult_t mci_bound_of(const mci_topo* topo, mci_coll coll, uint64_t bytes
   }
   mci_bound bound = {.factor = (double)bandwidth.ratio.num / (double)bandwidth.ratio.den, .exact = bandwidth.exact};
   bound.bandwidth_ps = transfer_ps(bytes, bandwidth.ratio, topo->link.bw_Bps);
-  bound.latency_ps = delay_of(topo, mci_coll_rooted(coll), root);
+  bound.latency_ps = mci_bound_delay_ps(topo, mci_coll_rooted(coll), root);
   bound.bound_ps = MCI_MAX(bound.bandwidth_ps, bound.latency_ps);
+  if (coll == MCI_ALL_REDUCE || coll == MCI_BROADCAST || coll == MCI_REDUCE) {
+    mci_bound_way way = mci_bound_way_of(topo, mci_coll_rooted(coll), root, bytes);
+    bound.way_ps = way.way_ps;
+    bound.combined_ps = saturated((unsigned __int128)way.way_ps + way.entry_ps);
+    bound.bound_ps = MCI_MAX(bound.bound_ps, bound.combined_ps);
+  }
   *out = bound;
   return meshcclSuccess;
 }

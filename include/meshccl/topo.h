@@ -61,9 +61,10 @@ meshcclResult_t meshcclTopoNeighbors(meshcclTopo_t topo, int rank, int* peers, i
 /* Hops of the shortest route between two ranks; -1 when there is none. */
 meshcclResult_t meshcclTopoHops(meshcclTopo_t topo, int a, int b, int* hops);
 
-/* A lower bound on the time of a collective ("all_reduce", "broadcast", ...): *us is the larger of the time that the
- * bytes need on the worst cut and the time that the farthest rank needs; *factor is the first in units of bytes / link
- * rate, so that 1 / factor is the best algorithm bandwidth in link rates. Either may be NULL.
+/* A lower bound on the time of a collective ("all_reduce", "broadcast", ...): *us is the largest of the time that the
+ * bytes need on the worst cut, the time that the farthest rank needs, and where every rank handles the whole vector, the
+ * delay of the longest way plus the time of the vector over the links at its end; *factor is the first in units of bytes
+ * / link rate, so that 1 / factor is the best algorithm bandwidth in link rates. Either may be NULL.
  * bytes: the whole vector. All-reduce, broadcast, reduce: count * size of the type; the others: ranks * count * size;
  * all-to-all: what one rank sends, its own block included. root matters to collectives that have one.
  * Cost: closed form on whole grids; with dead nodes or cut links up to a second for 4096 ranks, cheap bounds beyond. */

@@ -170,18 +170,20 @@ static void text_shape(const mci_topo* topo, mci_str* out) {
 static void text_bounds(const mci_topo* topo, const topo_options* o, const bound_row* rows, mci_str* out) {
   bool compare = damaged(topo);
   mci_str_add(out, "\nLower bounds; the times are for %s bytes, root %u.\n", o->bytes_text, o->root);
-  mci_str_add(out, "%-15s %11s %6s %14s %12s %14s%s\n", "collective", "factor", "exact", "bandwidth us", "latency us",
-              "bound us", compare ? "  healthy us    loss" : "");
+  mci_str_add(out, "%-15s %11s %6s %14s %12s %14s %14s%s\n", "collective", "factor", "exact", "bandwidth us",
+              "latency us", "combined us", "bound us", compare ? "  healthy us    loss" : "");
   for (int coll = 0; coll < MCI_SEND_RECV; coll++) {
     const mci_bound* b = &rows[coll].now;
-    mci_str_add(out, "%-15s %11.6g %6s %14.3f %12.3f %14.3f", mci_coll_name((mci_coll)coll), b->factor,
+    mci_str_add(out, "%-15s %11.6g %6s %14.3f %12.3f %14.3f %14.3f", mci_coll_name((mci_coll)coll), b->factor,
                 b->exact ? "yes" : "no", (double)b->bandwidth_ps * 1e-6, (double)b->latency_ps * 1e-6,
-                (double)b->bound_ps * 1e-6);
+                (double)b->combined_ps * 1e-6, (double)b->bound_ps * 1e-6);
     if (compare) mci_str_add(out, " %11.3f %+6.1f%%", (double)rows[coll].healthy.bound_ps * 1e-6, loss(&rows[coll]));
     mci_str_add(out, "\n");
   }
-  mci_str_add(out,
-              "factor: least bytes over the worst cut, in units of the vector; bound = max(bandwidth, latency).\n");
+  mci_str_add(
+      out,
+      "factor: least bytes over the worst cut, in units of the vector; combined: the longest way, then the vector\n"
+      "over the links at its end; bound = max(bandwidth, latency, combined).\n");
   if (compare)
     mci_str_add(out, "healthy, loss: the same grid without damage, and how much longer the bound has become.\n");
 }
@@ -250,8 +252,9 @@ static void json_bounds(const mci_topo* topo, const topo_options* o, const bound
     const mci_bound* b = &rows[coll].now;
     mci_str_add(out, "%s{\"collective\":\"%s\",\"factor\":%.9g,\"exact\":%s", coll ? "," : "",
                 mci_coll_name((mci_coll)coll), b->factor, b->exact ? "true" : "false");
-    mci_str_add(out, ",\"bandwidth_us\":%.6f,\"latency_us\":%.6f,\"bound_us\":%.6f", (double)b->bandwidth_ps * 1e-6,
-                (double)b->latency_ps * 1e-6, (double)b->bound_ps * 1e-6);
+    mci_str_add(out, ",\"bandwidth_us\":%.6f,\"latency_us\":%.6f,\"combined_us\":%.6f,\"bound_us\":%.6f",
+                (double)b->bandwidth_ps * 1e-6, (double)b->latency_ps * 1e-6, (double)b->combined_ps * 1e-6,
+                (double)b->bound_ps * 1e-6);
     if (damaged(topo))
       mci_str_add(out, ",\"healthy_factor\":%.9g,\"healthy_us\":%.6f,\"loss_percent\":%.3f", rows[coll].healthy.factor,
                   (double)rows[coll].healthy.bound_ps * 1e-6, loss(&rows[coll]));

@@ -65,17 +65,32 @@ static meshcclResult_t run(mci_sim* sim) {
 
 /* ---- the report ---- */
 
-/* The bound with the delay that was simulated: only its latency part knows the delay. */
+static uint64_t longest_delay(const mci_topo* topo) {
+  uint64_t most = 0;
+  for (uint32_t c = 0; c < mci_topo_nclasses(topo); c++) most = MCI_MAX(most, mci_topo_class(topo, c).lat_ps);
+  for (uint32_t p = 0; p < mci_topo_nplanes(topo); p++) most = MCI_MAX(most, mci_topo_plane_link(topo, p).lat_ps);
+  return most;
+}
+
+static uint64_t scaled(uint64_t delay_ps, uint64_t to_ps, uint64_t from_ps) {
+  return from_ps == 0 ? 0 : (uint64_t)((unsigned __int128)delay_ps * to_ps / from_ps);
+}
+
+/* The bound with the delay that was simulated. What it says about delays is counted in the described ones: as so many
+ * hops at least as make it up when every hop has the longest. */
 static meshcclResult_t find_bound(const mci_sim* sim, uint64_t* out) {
   const mci_program* first = sim->schedule->programs[0];
   *out = 0;
   if (first->coll == MCI_SEND_RECV) return meshcclSuccess;
   mci_bound bound;
   MCI_TRY(mci_bound_of(sim->topo, first->coll, sim->options.bytes, first->root, &bound));
-  uint64_t lat_ps = mci_topo_link(sim->topo).lat_ps;
-  if (sim->options.set_lat && lat_ps)
-    bound.latency_ps = (uint64_t)((unsigned __int128)bound.latency_ps * sim->options.lat_ps / lat_ps);
-  *out = sim->options.set_lat ? MCI_MAX(bound.bandwidth_ps, bound.latency_ps) : bound.bound_ps;
+  if (sim->options.set_lat) {
+    uint64_t longest = longest_delay(sim->topo), entry_ps = bound.combined_ps - bound.way_ps;
+    bound.latency_ps = scaled(bound.latency_ps, sim->options.lat_ps, longest);
+    bound.combined_ps = entry_ps + scaled(bound.way_ps, sim->options.lat_ps, longest);
+    bound.bound_ps = MCI_MAX(bound.bandwidth_ps, MCI_MAX(bound.latency_ps, bound.combined_ps));
+  }
+  *out = bound.bound_ps;
   return meshcclSuccess;
 }
 

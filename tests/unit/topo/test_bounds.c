@@ -401,7 +401,7 @@ static void picked_ranks_count_their_ports_only(void** state) {
   mci_topo_destroy(topo);
 }
 
-static void time_is_the_larger_of_bytes_and_hops(void** state) {
+static void time_is_the_largest_of_bytes_hops_and_both(void** state) {
   (void)state;
   mci_topo* topo = parse("mesh:5x5@50GB/s,500ns");
   mci_bound bound;
@@ -411,7 +411,7 @@ static void time_is_the_larger_of_bytes_and_hops(void** state) {
   assert_int_equal(bound.bound_ps, 600000000);
   check_ok(mci_bound_of(topo, MCI_BROADCAST, 8, 12, &bound));
   assert_int_equal(bound.latency_ps, 2000000);
-  assert_int_equal(bound.bound_ps, 2000000);
+  assert_int_equal(bound.bound_ps, 2000080);
   check_ok(mci_bound_of(topo, MCI_BROADCAST, 8, 0, &bound));
   assert_int_equal(bound.latency_ps, 4000000);
   check_ok(mci_bound_of(topo, MCI_BARRIER, 0, 0, &bound));
@@ -423,6 +423,99 @@ static void time_is_the_larger_of_bytes_and_hops(void** state) {
   check_ok(mci_bound_of(topo, MCI_ALL_TO_ALL, UINT64_MAX, 0, &bound));
   assert_true(bound.bandwidth_ps == UINT64_MAX && bound.latency_ps == UINT64_MAX);
   mci_topo_destroy(topo);
+}
+
+/* ---- ways and bytes together ---- */
+
+/* Seconds until the last byte can have come over the links at the end of the worst way, every pair looked at. Delays
+ * are taken from the shortest hop, so on unequal links the bound may be larger where it knows the way. */
+static double slowest_entry(const mci_topo* topo, bool rooted, uint32_t root, double bytes) {
+  graph g = graph_of(topo);
+  double rate = (double)mci_topo_link(topo).bw_Bps, lat = 1e99, worst = 0;
+  for (uint32_t c = 0; c < mci_topo_nclasses(topo); c++) lat = fmin(lat, (double)mci_topo_class(topo, c).lat_ps);
+  for (uint32_t p = 0; p < g.nplanes; p++) lat = fmin(lat, (double)mci_topo_plane_link(topo, p).lat_ps);
+  for (uint32_t u = 0; u < g.n; u++) {
+    for (uint32_t v = 0; v < g.n; v++) {
+      if (u == v || (rooted && u != root && v != root)) continue;
+      double ports = 0;
+      for (uint32_t w = 0; w < g.n; w++) ports += g.joined[v][w];
+      for (uint32_t p = 0; p < g.nplanes; p++) ports += g.members[p] >> v & 1 ? g.port[p] : 0;
+      worst = fmax(worst, mci_topo_hops(topo, u, v) * lat + bytes / (ports * rate) * 1e12);
+    }
+  }
+  return worst;
+}
+
+static void a_vector_enters_after_the_longest_way(void** state) {
+  (void)state;
+  static const char* const rows[] = {"ring:2",
+                                     "ring:7",
+                                     "line:9",
+                                     "mesh:2x4@7GB/s,3us",
+                                     "mesh:3x4",
+                                     "mesh:1x6",
+                                     "torus:3x3",
+                                     "torus:2x5",
+                                     "mesh:2x2x3",
+                                     "mesh:3x4@wrap=x",
+                                     "full:7",
+                                     "mesh:3x4@map=11.10.9.8.7.6.5.4.3.2.1.0",
+                                     "mesh:3x4@dead=0.1",
+                                     "torus:3x4@dead=1.1+2.2,cut=0.0-0.1",
+                                     "mesh:3x3@cut=0.0-0.1",
+                                     "mesh:3x3@plane=s:10GB/s:500ns:*.0",
+                                     "mesh:2x4@apart=y,plane=s:10GB/s:1us:*.0+*.3"};
+  for (size_t i = 0; i < MCI_COUNT(rows); i++) {
+    mci_topo* topo = parse(rows[i]);
+    for (uint64_t bytes = 1; bytes <= 1 << 24; bytes <<= 12) {
+      for (uint32_t root = 0; root < mci_topo_nranks(topo); root++) {
+        mci_bound all, from, to;
+        check_ok(mci_bound_of(topo, MCI_ALL_REDUCE, bytes, root, &all));
+        check_ok(mci_bound_of(topo, MCI_BROADCAST, bytes, root, &from));
+        check_ok(mci_bound_of(topo, MCI_REDUCE, bytes, root, &to));
+        double wanted = slowest_entry(topo, false, 0, (double)bytes);
+        double rooted = slowest_entry(topo, true, root, (double)bytes);
+        if (fabs((double)all.combined_ps - wanted) > 1 || fabs((double)from.combined_ps - rooted) > 1 ||
+            from.combined_ps != to.combined_ps)
+          fail_msg("%s, %lu bytes, root %u: all-reduce %lu, expected %.1f; broadcast %lu, reduce %lu, expected %.1f",
+                   rows[i], (unsigned long)bytes, root, (unsigned long)all.combined_ps, wanted,
+                   (unsigned long)from.combined_ps, (unsigned long)to.combined_ps, rooted);
+        assert_true(all.way_ps <= all.latency_ps && all.combined_ps <= all.bound_ps);
+      }
+    }
+    mci_topo_destroy(topo);
+  }
+}
+
+static void known_times_of_ways_and_bytes(void** state) {
+  (void)state;
+  static const struct {
+    const char* spec;
+    mci_coll coll;
+    uint32_t root;
+    uint64_t bytes, combined_ps;
+  } rows[] = {
+      {"mesh:8x8", MCI_ALL_REDUCE, 0, 1000000, 7000000 + 10000000},
+      {"torus:8x8", MCI_ALL_REDUCE, 0, 1000000, 4000000 + 5000000},
+      {"mesh:5x5", MCI_BROADCAST, 12, 1000000, 2000000 + 10000000},
+      {"mesh:5x5", MCI_REDUCE, 12, 1000000, 2000000 + 10000000},
+      {"mesh:1000x1062", MCI_ALL_REDUCE, 0, 1000000, UINT64_C(2060) * 500000 + 10000000},
+      /* A seam beside each wall: two slow links into a corner, and their delays on the way. */
+      {"mesh:4x4@100GB/s,1us,level=a:1x1:10GB/s:2us", MCI_ALL_REDUCE, 0, 1000000, 12000000 + 50000000},
+      {"full:8@50GB/s,1us,level=host:4+4:10GB/s:5us", MCI_ALL_REDUCE, 0, 1600000, 5000000 + 10000000},
+      {"mesh:8x8", MCI_ALL_GATHER, 0, 1000000, 0},
+      {"mesh:8x8", MCI_BARRIER, 0, 0, 0},
+      {"ring:1", MCI_ALL_REDUCE, 0, 1000, 0},
+  };
+  for (size_t i = 0; i < MCI_COUNT(rows); i++) {
+    mci_topo* topo = parse(rows[i].spec);
+    mci_bound bound;
+    check_ok(mci_bound_of(topo, rows[i].coll, rows[i].bytes, rows[i].root, &bound));
+    if (bound.combined_ps != rows[i].combined_ps)
+      fail_msg("%s: %lu ps, expected %lu", rows[i].spec, (unsigned long)bound.combined_ps,
+               (unsigned long)rows[i].combined_ps);
+    mci_topo_destroy(topo);
+  }
 }
 
 static void each_failing_allocation_is_reported(void** state) {
@@ -453,7 +546,9 @@ int main(void) {
       cmocka_unit_test(known_losses_to_dead_dies),
       cmocka_unit_test(large_grids_with_holes_still_have_bounds),
       cmocka_unit_test(picked_ranks_count_their_ports_only),
-      cmocka_unit_test(time_is_the_larger_of_bytes_and_hops),
+      cmocka_unit_test(time_is_the_largest_of_bytes_hops_and_both),
+      cmocka_unit_test(a_vector_enters_after_the_longest_way),
+      cmocka_unit_test(known_times_of_ways_and_bytes),
       cmocka_unit_test(each_failing_allocation_is_reported),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
