@@ -18,8 +18,8 @@ typedef struct {
 typedef struct {
   const mci_schedule* schedule;
   uint32_t n;
-  uint32_t** memory; /* per rank: output blocks, then scratch blocks */
-  walk** walks;      /* per rank and channel */
+  uint32_t** memory;             /* per rank: output blocks, then scratch blocks */
+  walk** walks;                  /* per rank and channel */
   lane* lanes[MCI_MAX_CHANNELS]; /* per channel: [source][target] */
   uint32_t worst;
 } machine;
@@ -60,7 +60,8 @@ static bool ready(machine* m, uint32_t rank, uint16_t id, const walk* w) {
   return true;
 }
 
-/* Largest number in the blocks of a local operand; with `store`, sets them all to it. Input has come through nothing. */
+/* Largest number in the blocks of a local operand; with `store`, sets them all to it. Input has come through nothing.
+ */
 static uint32_t touch(machine* m, uint32_t rank, const mci_arg* arg, const uint32_t* store) {
   const mci_layout* layout = &m->schedule->programs[rank]->layout;
   uint32_t worst = 0, blocks = arg->run * arg->nruns;

@@ -16,8 +16,9 @@ void oracle_graph_of(const mci_topo* topo, oracle_graph* out);
 void oracle_graph_free(oracle_graph* g);
 
 typedef struct {
-  double partition; /* (parts - 1) / capacity between the parts of a partition that was found: no all-reduce is faster */
-  double packing;   /* 1 / value of a packing of spanning trees that was found: an all-reduce this fast exists */
+  double
+      partition;  /* (parts - 1) / capacity between the parts of a partition that was found: no all-reduce is faster */
+  double packing; /* 1 / value of a packing of spanning trees that was found: an all-reduce this fast exists */
   uint32_t parts, trees;
 } oracle_strength;
 

@@ -1,6 +1,6 @@
-/* The bounds against a second program (support/oracle_graph.h): the inverse strength lies between a partition and a tree
- * packing that are within half a percent of each other, the cuts of all-gather and broadcast are tight to a millionth.
- * Meshes with one to three dead dies, links of different rates, and small graphs by all partitions. */
+/* The bounds against a second program (support/oracle_graph.h): the inverse strength lies between a partition and a
+ * tree packing that are within half a percent of each other, the cuts of all-gather and broadcast are tight to a
+ * millionth. Meshes with one to three dead dies, links of different rates, and small graphs by all partitions. */
 #include <math.h>
 
 #include "support/draw.h"
@@ -11,7 +11,7 @@
 #define GAP 0.005
 #define ROUNDS 200000
 
-static double widest;   /* gap between the two sides */
+static double widest; /* gap between the two sides */
 static uint32_t checked, equal;
 
 static double factor_of(const char* spec, const mci_topo* topo, mci_coll coll, uint32_t root) {
@@ -78,9 +78,16 @@ static void meshes_with_holes_and_slower_seams(void** state) {
 
 static void whole_grids(void** state) {
   (void)state;
-  static const char* specs[] = {"mesh:5x5",    "mesh:3x7",   "torus:5x5",   "torus:4x8",
-                                "mesh:3x3x3",  "torus:3x4x5", "ring:9",     "line:12",
-                                "torus:8x8@cut=0.0-0.1+3.3-4.3", "mesh:6x6@level=a:3x2:70GB/s,level=b:6x4:10GB/s"};
+  static const char* specs[] = {"mesh:5x5",
+                                "mesh:3x7",
+                                "torus:5x5",
+                                "torus:4x8",
+                                "mesh:3x3x3",
+                                "torus:3x4x5",
+                                "ring:9",
+                                "line:12",
+                                "torus:8x8@cut=0.0-0.1+3.3-4.3",
+                                "mesh:6x6@level=a:3x2:70GB/s,level=b:6x4:10GB/s"};
   for (size_t i = 0; i < MCI_COUNT(specs); i++) {
     mci_topo* topo;
     oracle_graph g;
@@ -104,11 +111,13 @@ static void small_meshes_by_all_partitions(void** state) {
     uint32_t ndead = side[0] * side[1] > 9 ? side[0] * side[1] - 9 : i % 2;
     char spec[160];
     oracle_graph g;
-    mci_topo* topo = test_draw_mesh(side[0], side[1], options[i % MCI_COUNT(options)], ndead, &random, spec, sizeof spec);
+    mci_topo* topo =
+        test_draw_mesh(side[0], side[1], options[i % MCI_COUNT(options)], ndead, &random, spec, sizeof spec);
     oracle_graph_of(topo, &g);
     double all = oracle_strength_brute(&g), factor = factor_of(spec, topo, MCI_ALL_REDUCE, 0);
     oracle_strength found = oracle_strength_of(&g, GAP, ROUNDS);
-    if (fabs(found.partition - all) > 1e-9) fail_msg("%s: the search finds %.9f, all partitions %.9f", spec, found.partition, all);
+    if (fabs(found.partition - all) > 1e-9)
+      fail_msg("%s: the search finds %.9f, all partitions %.9f", spec, found.partition, all);
     if (fabs(factor - all) > 1e-9) fail_msg("%s: %.9f, all partitions %.9f", spec, factor, all);
     check_strength(spec, topo, &g);
     check_cuts(spec, topo, &g, g.n / 2);
