@@ -278,23 +278,47 @@ def phases():
 
 # ---- short vectors ----
 def line_all_reduce():
-    p = Picture(600, 210)
-    gap = 100
-    xs = [70 + gap * j for j in range(5)]
-    for k, title in enumerate(["sums so far, to the right", "sums so far, to the left"]):
-        y = 50 + 70 * k
+    p = Picture(600, 235)
+    gap = 120
+    xs = [120 + gap * j for j in range(4)]
+    steps = [[(0, 1, "a", BLUE), (3, 2, "d", ORANGE)],
+             [(1, 2, "a+b", BLUE), (2, 1, "c+d", ORANGE)],
+             [(1, 0, "total", GREEN), (2, 3, "total", GREEN)]]
+    for t, arrows in enumerate(steps):
+        y = 45 + 72 * t
+        p.text(20, y + 4, f"step {t + 1}", anchor="start")
         for x in xs:
-            p.node(x, y, "abcde"[xs.index(x)])
-        for j in range(4):
-            colour = BLUE if k == 0 else ORANGE
-            source, target = (j, j + 1) if k == 0 else (4 - j, 3 - j)
-            p.arrow(xs[source], y, xs[target], y, colour, short=14)
-            label = "abcde"[:j + 1] if k == 0 else "abcde"[4 - j:]
-            p.text((xs[source] + xs[target]) / 2, y - 9, "+".join(label), colour, 11)
-        p.text(540, y + 4, "step 1 .. 4", size=11)
-        p.text(270, y + 28, title, size=11)
-    p.text(270, 182, "every node adds what came from the left, its own and what came from the right:")
-    p.text(270, 200, "c has a+b, c and d+e")
+            p.node(x, y, "abcd"[xs.index(x)])
+        for source, target, label, colour in arrows:
+            side = (-6 if source < target else 6) if t == 1 else 0
+            p.arrow(xs[source], y + side, xs[target], y + side, colour, short=14)
+            p.text((xs[source] + xs[target]) / 2, y + side + (16 if side > 0 else -8), label, colour, 12)
+    p.text(530, 121, "both add:", anchor="start", size=11)
+    p.text(530, 136, "the total", anchor="start", size=11)
+    return p
+
+
+def ring_segments():
+    import math
+    p = Picture(560, 260)
+    for k, title in enumerate(["hop 1: pairs swap", "hops 2 to 4: the pairs' sums go round"]):
+        n, cx, cy, r = 8, 140 + 280 * k, 120, 82
+        at = [(cx + r * math.sin(2 * math.pi * (i - 0.5) / n), cy - r * math.cos(2 * math.pi * (i - 0.5) / n)) for i in range(n)]
+        for i in range(n):
+            between(p, at[i], at[(i + 1) % n])
+        for i in range(n):
+            j = (i + 1) % n
+            if (i % 2 == 0) == (k == 0):
+                for (x1, y1), (x2, y2), colour in [(at[i], at[j], COLOURS[i // 2]), (at[j], at[i], COLOURS[j // 2])]:
+                    ox, oy = 4 * (y1 - y2) / 63, 4 * (x2 - x1) / 63
+                    p.arrow(x1 + ox, y1 + oy, x2 + ox, y2 + oy, colour)
+            elif k == 1:
+                for (x1, y1), (x2, y2), colour in [(at[i], at[j], COLOURS[(i // 2 + 3) % 4]), (at[j], at[i], COLOURS[(i // 2 + 1) % 4])]:
+                    ox, oy = 4 * (y1 - y2) / 63, 4 * (x2 - x1) / 63
+                    p.arrow(x1 + ox, y1 + oy, x2 + ox, y2 + oy, colour)
+        for i in range(n):
+            p.node(*at[i], colour=COLOURS[i // 2], fill=COLOURS[i // 2])
+        p.text(cx, 245, title)
     return p
 
 
@@ -441,7 +465,7 @@ def hamiltonian():
 
 PICTURES = {"bound": bound, "combs": combs, "comb-order": comb_order, "line-gather": line_gather,
             "two-colours": two_colours, "ring": ring, "phases": phases, "line-all-reduce": line_all_reduce,
-            "swing": swing, "arc-trees": arc_trees, "packing": packing, "two-rings": hamiltonian}
+            "ring-segments": ring_segments,            "swing": swing, "arc-trees": arc_trees, "packing": packing, "two-rings": hamiltonian}
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent
