@@ -4,8 +4,12 @@
  *   all_reduce: reduce-scatter, then all-gather; reductions fold p sources in rank order in one step. Each rank starts
  *   with a different peer (rank + 1, rank + 2, ..), so that no receiver is everybody's first.
  *
- * Ends: all sends of a phase come before its first arrival is waited for. An all-to-all copies what it sends, because
- * in place the arrivals overwrite it; elsewhere a lent block is written again only with what was computed from it. */
+ * Blocks that are longer than a message are received on several channels, one after the other on each: peers at
+ * distances c + 1, c + 1 + C, .. on channel c of C. On one channel the later ones would wait for the first one's end.
+ *
+ * Ends: all sends of a channel come before its first arrival is waited for. An all-to-all copies what it sends, because
+ * in place the arrivals overwrite it, and an arrival waits for that copy; elsewhere a lent block is written again only
+ * with what was computed from it. */
 #include <stdio.h>
 
 #include "base/base.h"
@@ -13,7 +17,8 @@
 #include "topo/plan/families.h"
 #include "topo/plan/load.h"
 
-#define MAX_FOLD 64 /* sources of one step */
+#define MAX_FOLD 64     /* sources of one step */
+#define MAX_CHANNELS 64 /* that receive at the same time */
 
 #define COLLS (((1u << MCI_NUM_COLLS) - 1) & ~(MCI_COLL_BIT(MCI_BARRIER) | MCI_COLL_BIT(MCI_SEND_RECV)))
 
@@ -25,20 +30,36 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
   return mci_routes_refuse_pairs(topo, buffer, size);
 }
 
+/* Blocks arrive one by one where they are gathered; a reduction takes all arrivals together. */
+static uint32_t receivers(const mci_request* request, uint32_t n) {
+  switch (request->coll) {
+    case MCI_ALL_REDUCE:
+    case MCI_ALL_GATHER:
+    case MCI_ALL_TO_ALL:
+    case MCI_GATHER:
+      return request->bytes / n > mci_cost_message(request) ? MCI_MIN(n - 1, MAX_CHANNELS) : 1;
+    default:
+      return 1;
+  }
+}
+
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
   mci_link link = mci_topo_worst(topo);
   uint32_t n = mci_topo_nranks(topo);
   bool rooted = mci_coll_rooted(request->coll), twice = request->coll == MCI_ALL_REDUCE;
   bool whole = request->coll == MCI_BROADCAST || request->coll == MCI_REDUCE;
   uint64_t sharing = rooted ? mci_routes_to_one(topo, request->root) : mci_routes_all_pairs(topo);
-  uint64_t message = whole ? request->bytes : mci_cost_share(request->bytes, 1, n);
-  uint64_t times = n == 1 ? 0 : twice ? 2 : 1;
-  *out = (mci_plan_cost){.steps = (uint32_t)times, .channels = twice && n > 1 ? 2 : 1, .chunks = 1};
-  uint64_t busy = sharing * (link.cost_ps + mci_cost_wire(&link, message));
+  uint64_t block = whole ? request->bytes : mci_cost_share(request->bytes, 1, n);
+  uint64_t times = n == 1 ? 0 : twice ? 2 : 1, hops = mci_topo_diameter(topo);
+  *out = (mci_plan_cost){.steps = (uint32_t)times, .chunks = 1};
+  out->channels = n == 1 ? 1 : receivers(request, n) + twice;
+  uint64_t busy = sharing * mci_cost_busy(&link, block, mci_cost_message(request));
   if (mci_topo_is_full(topo))
-    busy = rooted ? mci_load_to_one(topo, request->root, message, &sharing)
-                  : mci_load_all_pairs(topo, message, &sharing);
-  out->cost_ps = times * (mci_topo_diameter(topo) * link.lat_ps + busy);
+    busy = rooted ? mci_load_to_one(topo, request->root, block, &sharing) : mci_load_all_pairs(topo, block, &sharing);
+  uint64_t lane = mci_cost_lane(&link, block, mci_cost_message(request), hops);
+  out->cost_ps = times * (hops * link.lat_ps + MCI_MAX(busy, lane));
+  if (hops > 1) /* stored on the way */
+    out->cost_ps += times * (hops - 1) * mci_cost_busy(&link, MCI_MIN(block, mci_cost_message(request)), UINT64_MAX);
   out->load = (double)(times * sharing) / (whole ? 1 : n);
 }
 
@@ -47,25 +68,28 @@ typedef struct {
   mci_build* b;
   uint32_t n, rank, root;
   bool wide;
+  uint32_t first, channels, channel; /* number of the first one that receives; how many do; the one being built */
 } plan;
 
 static mci_shape block(mci_affine k) { return mci_span(k, 1, mci_const(0)); }
 static mci_shape block_of(uint32_t k) { return block(mci_const((int32_t)k)); }
 
-/* Calls step for every other rank, from this rank's next one (ascending) or last one (descending) on. */
-static void each_peer(const plan* p, bool ascending, void (*step)(const plan*, mci_affine)) {
+/* Calls step for every other rank whose distance is one of the channel's, from this rank's next one (ascending) or
+ * last one (descending) on; it may be in a loop. `distance` is that of the first peer of a loop. */
+typedef void (*visit)(const plan*, mci_affine peer, uint32_t distance);
+
+static void each_peer(const plan* p, bool ascending, visit step) {
+  uint32_t stride = p->channels, first = p->channel + 1, edge = ascending ? p->n - 1 - p->rank : p->rank;
+  uint32_t all = first < p->n ? (p->n - 1 - first) / stride + 1 : 0, near = edge < first ? 0 : (edge - first) / stride + 1;
   struct {
-    uint32_t first, count;
-  } runs[2] = {{p->rank + 1, p->n - 1 - p->rank}, {0, p->rank}};
-  if (!ascending) {
-    runs[0].first = p->rank - 1, runs[0].count = p->rank;
-    runs[1].first = p->n - 1, runs[1].count = p->n - 1 - p->rank;
-  }
+    uint32_t distance, count;
+  } runs[2] = {{first, near}, {first + near * stride, all - near}};
   for (unsigned i = 0; i < 2; i++) {
     if (runs[i].count == 0) continue;
     bool loop = runs[i].count > 1;
+    uint32_t d = runs[i].distance, peer = (ascending ? p->rank + d : p->rank + p->n - d) % p->n;
     if (loop) mci_build_repeat(p->b, runs[i].count);
-    step(p, mci_lin((int32_t)runs[i].first, !loop ? 0 : ascending ? 1 : -1));
+    step(p, mci_lin((int32_t)peer, !loop ? 0 : ascending ? (int32_t)stride : -(int32_t)stride), d);
     if (loop) mci_build_end(p->b);
   }
 }
@@ -76,18 +100,45 @@ static void send(const plan* p, mci_affine peer, unsigned flags, mci_kind kind, 
   mci_build_src(p->b, kind, shape);
 }
 
-static void send_its_block(const plan* p, mci_affine peer) { send(p, peer, 0, MCI_IN, block(peer)); }
-static void send_its_copy(const plan* p, mci_affine peer) { send(p, peer, MCI_COPY, MCI_IN, block(peer)); }
-static void send_my_block(const plan* p, mci_affine peer) { send(p, peer, 0, MCI_OUT, block_of(p->rank)); }
-static void send_whole(const plan* p, mci_affine peer) { send(p, peer, 0, MCI_IN, block_of(0)); }
+static void send_its_block(const plan* p, mci_affine peer, uint32_t distance) {
+  (void)distance;
+  send(p, peer, 0, MCI_IN, block(peer));
+}
 
-static void send_my_sum(const plan* p, mci_affine peer) {
+static void send_its_copy(const plan* p, mci_affine peer, uint32_t distance) {
+  (void)distance;
+  send(p, peer, MCI_COPY, MCI_IN, block(peer));
+}
+
+static void send_my_block(const plan* p, mci_affine peer, uint32_t distance) {
+  (void)distance;
+  send(p, peer, 0, MCI_IN, block_of(p->rank));
+}
+
+static void send_whole(const plan* p, mci_affine peer, uint32_t distance) {
+  (void)distance;
+  send(p, peer, 0, MCI_IN, block_of(0));
+}
+
+static void send_my_sum(const plan* p, mci_affine peer, uint32_t distance) {
+  (void)distance;
   send(p, peer, 0, MCI_OUT, block_of(p->rank));
   mci_build_after(p->b, 0, mci_const((int32_t)p->n)); /* n - 1 sends and the fold */
 }
 
-static void receive_its_block(const plan* p, mci_affine peer) {
+static void receive_its_block(const plan* p, mci_affine peer, uint32_t distance) {
+  (void)distance;
   mci_build_step(p->b, 0);
+  mci_build_dst(p->b, MCI_OUT, 0, block(peer));
+  mci_build_src_lane(p->b, peer);
+}
+
+/* The block at distance d behind is the one sent to distance n - d ahead; channel 0 also copies the own one. */
+static void receive_in_its_place(const plan* p, mci_affine peer, uint32_t distance) {
+  uint32_t sent = p->n - distance - 1, channel = sent % p->channels;
+  mci_affine steps = mci_lin((int32_t)(sent / p->channels + 1 + (channel == 0)), peer.step[0] ? -1 : 0);
+  mci_build_step(p->b, 0);
+  if (channel != p->channel) mci_build_after(p->b, (uint16_t)channel, steps);
   mci_build_dst(p->b, MCI_OUT, 0, block(peer));
   mci_build_src_lane(p->b, peer);
 }
@@ -117,34 +168,48 @@ static void receive_from_root(const plan* p, uint32_t k) {
   mci_build_src_lane(p->b, mci_const((int32_t)p->root));
 }
 
-static void build_unrooted(const plan* p, mci_coll coll) {
+/* All sends of a channel, then its arrivals. */
+static void exchange(const plan* p, visit to, visit from) {
+  plan at = *p;
+  for (at.channel = 0; at.channel < p->channels; at.channel++) {
+    mci_build_channel(p->b, (uint16_t)(p->first + at.channel));
+    if (at.channel == 0 && p->first == 0) copy_own(p, p->rank);
+    each_peer(&at, true, to);
+    if (from) each_peer(&at, false, from);
+  }
+}
+
+/* Channel 0. */
+static void scatter_and_fold(plan* p) {
+  uint32_t channels = p->channels;
+  mci_build_channel(p->b, 0);
+  p->channels = 1;
+  each_peer(p, true, send_its_block);
+  p->channels = channels;
+  fold(p, p->rank);
+}
+
+static void build_unrooted(plan* p, mci_coll coll) {
   switch (coll) {
     case MCI_ALL_REDUCE:
-      each_peer(p, true, send_its_block);
-      fold(p, p->rank);
-      if (p->n == 1) return;
-      mci_build_channel(p->b, 1);
-      each_peer(p, true, send_my_sum);
-      each_peer(p, false, receive_its_block);
+      scatter_and_fold(p);
+      p->first = 1;
+      if (p->n > 1) exchange(p, send_my_sum, receive_its_block);
       return;
     case MCI_REDUCE_SCATTER:
-      each_peer(p, true, send_its_block);
-      fold(p, p->rank);
+      scatter_and_fold(p);
       return;
     case MCI_ALL_GATHER:
-      copy_own(p, p->rank);
-      each_peer(p, true, send_my_block);
-      each_peer(p, false, receive_its_block);
+      exchange(p, send_my_block, receive_its_block);
       return;
     default: /* all-to-all */
-      copy_own(p, p->rank);
-      each_peer(p, true, send_its_copy);
-      each_peer(p, false, receive_its_block);
+      exchange(p, send_its_copy, p->channels > 1 ? receive_in_its_place : receive_its_block);
       return;
   }
 }
 
 static void build_root(const plan* p, mci_coll coll) {
+  if (coll != MCI_GATHER) mci_build_channel(p->b, 0);
   switch (coll) {
     case MCI_BROADCAST:
       each_peer(p, true, send_whole);
@@ -154,8 +219,7 @@ static void build_root(const plan* p, mci_coll coll) {
       fold(p, 0);
       return;
     case MCI_GATHER:
-      copy_own(p, p->rank);
-      each_peer(p, true, receive_its_block);
+      exchange(p, receive_its_block, NULL);
       return;
     default: /* scatter */
       each_peer(p, true, send_its_block);
@@ -166,12 +230,13 @@ static void build_root(const plan* p, mci_coll coll) {
 
 static void build_leaf(const plan* p, mci_coll coll) {
   mci_affine root = mci_const((int32_t)p->root);
+  mci_build_channel(p->b, (uint16_t)((p->rank + p->n - p->root) % p->n - 1) % p->channels);
   switch (coll) {
     case MCI_BROADCAST:
       receive_from_root(p, 0);
       return;
     case MCI_REDUCE:
-      send_whole(p, root);
+      send_whole(p, root, 0);
       return;
     case MCI_GATHER:
       send(p, root, 0, MCI_IN, block_of(p->rank));
@@ -188,8 +253,8 @@ static meshcclResult_t build(const mci_topo* topo, const mci_request* request, c
   bool blocks = mci_coll_block_major(request->coll) || request->coll == MCI_ALL_REDUCE;
   mci_build* b = mci_build_begin(request->coll, "direct", n, rank, request->root);
   mci_build_layout(b, blocks ? n : 1, 1, NULL);
-  mci_build_channel(b, 0);
-  plan p = {b, n, rank, request->root, request->wide};
+  plan p = {b, n, rank, request->root, request->wide, 0, 1, 0};
+  if (n > 1) p.channels = cost_of->channels - (request->coll == MCI_ALL_REDUCE);
   if (!mci_coll_rooted(request->coll)) {
     build_unrooted(&p, request->coll);
   } else if (rank == request->root) {
