@@ -36,7 +36,7 @@ static void make_table(mci_str* out) {
     check_ok(mci_topo_parse(specs[i], &topo));
     for (int coll = 0; coll < MCI_SEND_RECV; coll++) {
       for (size_t s = 0; s < MCI_COUNT(sizes); s++) {
-        mci_request request = {.coll = (mci_coll)coll, .bytes = sizes[s]};
+        mci_request request = {.coll = (mci_coll)coll, .bytes = sizes[s], .message_bytes = 8192};
         mci_candidate list[MCI_MAX_CANDIDATES];
         uint32_t n;
         check_ok(mci_plan_candidates(topo, &request, list, &n));

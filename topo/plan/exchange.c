@@ -24,16 +24,26 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
   return mci_routes_refuse_pairs(topo, buffer, size);
 }
 
-/* Besides the wire, every rank copies the vector and folds n of them, where a reduce-scatter folds one vector's worth
- * in all: memory works at least as hard as a link, so that extra is charged at the rate of the finest links. */
-static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
-  mci_link link = mci_topo_worst(topo), inside = mci_topo_link(topo);
+#define CACHED 32768 /* bytes; this much of every vector is folded in caches, for nothing */
+
+/* Besides the wire, every rank folds n vectors, where a reduce-scatter folds one vector's worth in all. Beyond the
+ * caches memory works as hard as a link: what more than two vectors take is charged at the rate of the finest links. */
+static uint64_t folding(const mci_topo* topo, uint64_t bytes) {
+  mci_link inside = mci_topo_link(topo);
   uint32_t n = mci_topo_nranks(topo);
-  uint64_t sharing = n > 1 ? mci_routes_all_pairs(topo) : 0;
-  uint64_t busy = sharing * (link.cost_ps + mci_cost_wire(&link, request->bytes));
+  return n <= 2 || bytes <= CACHED ? 0 : (n - 2) * mci_cost_wire(&inside, bytes - CACHED);
+}
+
+static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
+  mci_link link = mci_topo_worst(topo);
+  uint32_t n = mci_topo_nranks(topo);
+  uint64_t sharing = n > 1 ? mci_routes_all_pairs(topo) : 0, hops = mci_topo_diameter(topo);
+  uint64_t message = mci_cost_message(request);
+  uint64_t busy = sharing * mci_cost_busy(&link, request->bytes, message);
   if (mci_topo_is_full(topo)) busy = mci_load_all_pairs(topo, request->bytes, &sharing);
   *out = (mci_plan_cost){.steps = n > 1, .channels = 1, .chunks = 1, .load = n > 1 ? (double)sharing : 0};
-  out->cost_ps = mci_topo_diameter(topo) * link.lat_ps + busy + (n > 1 ? n : 0) * mci_cost_wire(&inside, request->bytes);
+  out->cost_ps = hops * link.lat_ps + busy + folding(topo, request->bytes);
+  if (hops > 1) out->cost_ps += (hops - 1) * mci_cost_busy(&link, MCI_MIN(request->bytes, message), message);
 }
 
 static meshcclResult_t build(const mci_topo* topo, const mci_request* request, const mci_plan_cost* cost_of,

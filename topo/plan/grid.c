@@ -24,7 +24,7 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
 }
 
 static mci_phases phases_of(const mci_topo* topo, const mci_request* request, uint32_t rank) {
-  mci_phases phases = {.coll = request->coll, .wide = request->wide};
+  mci_phases phases = {.coll = request->coll, .wide = request->wide, .message_bytes = request->message_bytes};
   phases.naxes = mci_grid_axes(topo, rank, phases.axes);
   mci_phases_colors(&phases);
   return phases;

@@ -131,6 +131,7 @@ static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost
   *out = (mci_plan_cost){.cost_ps = UINT64_MAX, .chunks = 1};
   if (mci_hier_of(topo, &h) != meshcclSuccess) return;
   axes_of(&h, request, &x);
+  x.phases.message_bytes = request->message_bytes;
   mci_phases_cost(&x.phases, x.links, request->bytes, out);
   mci_hier_fini(&h);
 }

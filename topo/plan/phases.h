@@ -42,7 +42,8 @@
 typedef struct {
   mci_coll coll; /* all-reduce, all-gather or reduce-scatter */
   bool wide;
-  uint32_t naxes; /* all longer than 1 */
+  uint64_t message_bytes; /* for the cost: pieces are passed on in messages of at most this; 0: 131072 */
+  uint32_t naxes;         /* all longer than 1 */
   mci_axis axes[MCI_PHASES_MAX_AXES];
   uint32_t ncolors;
   uint8_t order[MCI_MAX_DIMS][MCI_PHASES_MAX_AXES]; /* per colour: axes in the order of reducing */

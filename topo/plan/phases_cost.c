@@ -21,7 +21,7 @@
 typedef struct {
   const mci_phases* phases;
   const mci_axis_links* links;
-  uint64_t bytes;
+  uint64_t bytes, message;
   uint32_t chunks;
   uint64_t weights;
 } question;
@@ -108,17 +108,14 @@ static uint64_t busy(const question* q, uint64_t* bytes_out) {
 }
 
 /* ---- timeline ---- */
-#define MESSAGE 8192 /* bytes; longer pieces are passed on message by message. Fewer bytes per message only help */
-#define CREDITS 8    /* messages of a piece that come before anybody takes them */
-
 static uint32_t units(const question* q) { return mci_phases_paired(q->phases, q->chunks) ? q->chunks / 2 : q->chunks; }
 
 /* A chain of `steps` messages of a chunk, one piece each: none leaves before the first part of the one behind it came.
  */
-static uint64_t chain(const mci_link* link, uint64_t piece, uint64_t steps) {
+static uint64_t chain(const question* q, const mci_link* link, uint64_t piece, uint64_t steps) {
   if (steps == 0) return 0;
   uint64_t time = mci_cost_wire(link, piece) + link->cost_ps;
-  uint64_t first = mci_cost_wire(link, MCI_MIN(piece, (uint64_t)MESSAGE)) + link->cost_ps + link->lat_ps;
+  uint64_t first = mci_cost_wire(link, MCI_MIN(piece, q->message)) + link->cost_ps + link->lat_ps;
   return (steps - 1) * MCI_MAX(time, first) + time + link->lat_ps;
 }
 
@@ -129,11 +126,11 @@ static uint64_t unit_time(const question* q, uint32_t color, uint32_t level, boo
   const mci_link* link = &q->links[a].link;
   uint64_t piece = mci_cost_share(piece_bytes(q, color, level), 1, q->chunks);
   bool paired = units(q) < q->chunks, ways = axis->ring && !axis->one_way;
-  if (!ways) return chain(link, piece, axis->n - 1) * (paired + 1);
-  uint64_t time = chain(link, piece, axis->n / 2);
-  if (paired) return time + chain(link, piece, (axis->n - 1) / 2);
-  bool waits = !gather && axis->n > 2 && piece > CREDITS * MESSAGE;
-  return waits ? time + mci_cost_wire(link, piece - CREDITS * MESSAGE) : time;
+  if (!ways) return chain(q, link, piece, axis->n - 1) * (paired + 1);
+  uint64_t time = chain(q, link, piece, axis->n / 2);
+  if (paired) return time + chain(q, link, piece, (axis->n - 1) / 2);
+  bool waits = !gather && axis->n > 2 && piece > MCI_COST_CREDITS * q->message;
+  return waits ? time + mci_cost_wire(link, piece - MCI_COST_CREDITS * q->message) : time;
 }
 
 typedef struct {
@@ -149,7 +146,7 @@ static uint64_t line_time(const question* q, uint32_t color, uint32_t level) {
   if (axis->ring) return UINT64_MAX / 2;
   const mci_link* link = &q->links[a].link;
   uint64_t piece = mci_cost_share(piece_bytes(q, color, level), 1, q->chunks);
-  if (mci_cost_wire(link, piece) < mci_cost_wire(link, MESSAGE) + link->lat_ps) return UINT64_MAX / 2;
+  if (mci_cost_wire(link, piece) < mci_cost_wire(link, MCI_MIN(piece, q->message)) + link->lat_ps) return UINT64_MAX / 2;
   return (axis->n - 1) * (mci_cost_wire(link, piece) + link->cost_ps) * (q->chunks / units(q));
 }
 
@@ -227,7 +224,8 @@ static bool coarse(const question* q, uint32_t chunks) {
 }
 
 void mci_phases_cost(const mci_phases* phases, const mci_axis_links* links, uint64_t bytes, mci_plan_cost* out) {
-  question q = {.phases = phases, .links = links, .bytes = bytes};
+  question q = {.phases = phases, .links = links, .bytes = bytes, .message = phases->message_bytes};
+  if (q.message == 0) q.message = 131072;
   for (uint32_t c = 0; c < phases->ncolors; c++) q.weights += phases->weight[c];
   *out = (mci_plan_cost){.cost_ps = UINT64_MAX};
   for (uint32_t chunks = 1; chunks <= MCI_PHASES_MAX_CHUNKS && coarse(&q, chunks); chunks *= 2) {

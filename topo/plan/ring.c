@@ -26,7 +26,7 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
 
 static mci_phases phases_of(const mci_topo* topo, const mci_request* request, bool one_way) {
   uint32_t n = mci_topo_nranks(topo);
-  mci_phases phases = {.coll = request->coll, .wide = request->wide, .naxes = 1};
+  mci_phases phases = {.coll = request->coll, .wide = request->wide, .message_bytes = request->message_bytes, .naxes = 1};
   /* Two ranks have one link: both ways round are the two directions of a line. */
   phases.axes[0] = (mci_axis){.n = n, .ring = one_way || n > 2, .one_way = one_way};
   mci_phases_colors(&phases);

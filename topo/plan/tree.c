@@ -48,7 +48,8 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
 }
 
 /* ---- cost ---- */
-/* Time of a message over every edge that shares a link with others. */
+/* Time from one message to the next over every edge that shares a link with others: it is busy, or waits for credits
+ * that come back over `hops` links. */
 static uint64_t message_time(const mci_tree* tree, const mci_link* link, uint64_t bytes, double* load) {
   if (mci_topo_is_full(tree->topo)) {
     uint64_t messages;
@@ -59,7 +60,7 @@ static uint64_t message_time(const mci_tree* tree, const mci_link* link, uint64_
   return mci_cost_wire(link, bytes) + link->cost_ps;
 }
 
-/* (K + passes * depth - 1) messages of 1/K of the vector, one after the other, and the delay of each pass. */
+/* Chunks follow each other message by message; the first passes all edges, the others come at the pace of one. */
 static void cost_of_whole(const mci_topo* topo, const mci_request* request, const mci_tree* tree, mci_plan_cost* out) {
   mci_link link = mci_topo_worst(topo);
   uint64_t passes = mci_coll_rooted(request->coll) ? 1 : 2, steps = passes * tree->depth;
@@ -67,9 +68,12 @@ static void cost_of_whole(const mci_topo* topo, const mci_request* request, cons
   for (uint32_t chunks = 1; chunks <= MAX_CHUNKS; chunks *= 2) {
     uint64_t bytes = mci_cost_share(request->bytes, 1, chunks);
     if (chunks > 1 && bytes < MCI_COST_MIN_MESSAGE) break;
-    double load = 1;
-    uint64_t time = (chunks + steps - 1) * message_time(tree, &link, bytes, &load);
-    time += passes * tree->hops * link.lat_ps;
+    double load = 1, ignored = 1;
+    uint64_t message = MCI_MIN(bytes, mci_cost_message(request)), messages = (bytes + message - 1) / message * chunks;
+    uint64_t busy = message_time(tree, &link, message, &load), pace = mci_cost_pace(&link, message, 1);
+    uint64_t all = chunks * message_time(tree, &link, bytes, &ignored) + (messages - chunks) * link.cost_ps;
+    if (messages > MCI_COST_CREDITS && pace > busy) all += (messages - MCI_COST_CREDITS) * (pace - busy);
+    uint64_t time = all + (steps - 1) * busy + passes * tree->hops * link.lat_ps;
     if (time >= out->cost_ps) continue;
     out->cost_ps = time;
     out->chunks = chunks;
@@ -86,8 +90,13 @@ static void cost_of_blocks(const mci_topo* topo, const mci_request* request, con
   uint32_t passes = everywhere(request->coll) ? 2 : 1;
   *out = (mci_plan_cost){.steps = passes * tree->depth, .chunks = 1, .load = (double)branch / n};
   out->channels = passes == 2 ? 2 : mci_tree_children(tree, tree->root, children);
-  uint64_t message = message_time(tree, &link, mci_cost_share(request->bytes, 1, n), &out->load);
-  out->cost_ps = passes * tree->hops * link.lat_ps + branch * message;
+  uint64_t block = mci_cost_share(request->bytes, 1, n), message = MCI_MIN(block, mci_cost_message(request));
+  uint64_t busy = message_time(tree, &link, block, &out->load), pace = mci_cost_pace(&link, message, 1);
+  uint64_t messages = branch * ((block + message - 1) / MCI_MAX(message, 1u));
+  uint64_t all = branch * busy + (messages - branch) * link.cost_ps;
+  uint64_t one = mci_cost_wire(&link, message) + link.cost_ps;
+  if (messages > MCI_COST_CREDITS && pace > one) all += (messages - MCI_COST_CREDITS) * (pace - one);
+  out->cost_ps = passes * tree->hops * link.lat_ps + all + (tree->depth - 1) * one;
 }
 
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
