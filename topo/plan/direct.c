@@ -110,9 +110,10 @@ static void send_its_copy(const plan* p, mci_affine peer, uint32_t distance) {
   send(p, peer, MCI_COPY, MCI_IN, block(peer));
 }
 
+/* Other channels do not know when channel 0 has copied it. */
 static void send_my_block(const plan* p, mci_affine peer, uint32_t distance) {
   (void)distance;
-  send(p, peer, 0, MCI_IN, block_of(p->rank));
+  send(p, peer, 0, p->channel == 0 ? MCI_OUT : MCI_IN, block_of(p->rank));
 }
 
 static void send_whole(const plan* p, mci_affine peer, uint32_t distance) {

@@ -64,16 +64,21 @@ static uint64_t messages_at(const mci_hier* h, shapes s, uint32_t stage, uint64_
   return most_children(form, h->most[stage]) + (form != BINOMIAL && passes == 2 && depth_of(form, h->most[stage]) > 1);
 }
 
-static uint64_t predict(const mci_hier* h, shapes s, uint64_t passes, uint64_t bytes, uint32_t chunks) {
-  uint64_t once = 0, apart = 0, chunk = mci_cost_share(bytes, 1, chunks);
+/* Chunks follow each other message by message, at the pace of the busiest way or of credits that come back. */
+static uint64_t predict(const mci_hier* h, shapes s, uint64_t passes, const mci_request* request, uint32_t chunks) {
+  uint64_t once = 0, apart = 0, paced = 0, turn = 0, chunk = mci_cost_share(request->bytes, 1, chunks);
+  uint64_t bytes = MCI_MIN(chunk, mci_cost_message(request)), more = chunks * ((chunk + bytes - 1) / bytes) - 1;
   for (uint32_t stage = 0; stage < h->nstages; stage++) {
     const mci_link* link = &h->link[stage];
     shape form = at_stage(h, s, stage);
-    uint64_t message = mci_cost_wire(link, chunk) + link->cost_ps, serves = messages_at(h, s, stage, 1);
+    uint64_t message = mci_cost_wire(link, bytes) + link->cost_ps, serves = messages_at(h, s, stage, 1);
     once += passes * depth_of(form, h->most[stage]) * (serves * message + link->lat_ps);
     apart = MCI_MAX(apart, messages_at(h, s, stage, passes) * message);
+    if (passes == 2) turn = MCI_MAX(turn, mci_cost_wire(link, chunk - bytes)); /* totals leave when it is complete */
+    if (h->most[stage] > 1) paced = MCI_MAX(paced, mci_cost_pace(link, bytes, 1));
   }
-  return once + (chunks - 1) * apart;
+  uint64_t waits = more >= MCI_COST_CREDITS && paced > apart ? (more + 1 - MCI_COST_CREDITS) * (paced - apart) : 0;
+  return once + more * apart + waits + turn;
 }
 
 static uint64_t passes_of(mci_coll coll) { return mci_coll_rooted(coll) ? 1 : 2; }
@@ -86,7 +91,7 @@ static shapes choose(const mci_hier* h, const mci_request* request, mci_plan_cos
     shapes s = {BINOMIAL - code / 3, BINOMIAL - code % 3};
     for (uint32_t chunks = 1; chunks <= MAX_CHUNKS; chunks *= 2) {
       if (chunks > 1 && request->bytes / chunks < MCI_COST_MIN_MESSAGE) break;
-      uint64_t time = predict(h, s, passes, request->bytes, chunks);
+      uint64_t time = predict(h, s, passes, request, chunks);
       if (time >= out->cost_ps) continue;
       out->cost_ps = time;
       out->chunks = chunks;

@@ -60,10 +60,25 @@ static uint64_t message_time(const mci_tree* tree, const mci_link* link, uint64_
   return mci_cost_wire(link, bytes) + link->cost_ps;
 }
 
+/* Delay of the way to the deepest rank. */
+static uint64_t delay_of(const mci_tree* tree, const mci_link* link) {
+  const mci_topo* topo = tree->topo;
+  if (!mci_topo_is_full(topo) || mci_topo_nlevels(topo) == 0) return tree->hops * link->lat_ps;
+  uint64_t most = 0;
+  for (uint32_t r = 0; r < mci_topo_nranks(topo); r++) {
+    uint64_t delay = 0;
+    for (uint32_t at = r, up; (up = mci_tree_parent(tree, at)) != MCI_TREE_NONE; at = up)
+      delay += mci_topo_class(topo, mci_topo_pair_class(topo, at, up)).lat_ps;
+    most = MCI_MAX(most, delay);
+  }
+  return most;
+}
+
 /* Chunks follow each other message by message; the first passes all edges, the others come at the pace of one. */
 static void cost_of_whole(const mci_topo* topo, const mci_request* request, const mci_tree* tree, mci_plan_cost* out) {
   mci_link link = mci_topo_worst(topo);
   uint64_t passes = mci_coll_rooted(request->coll) ? 1 : 2, steps = passes * tree->depth;
+  uint64_t delay = passes * delay_of(tree, &link);
   *out = (mci_plan_cost){.cost_ps = UINT64_MAX, .steps = (uint32_t)steps, .channels = (uint32_t)passes};
   for (uint32_t chunks = 1; chunks <= MAX_CHUNKS; chunks *= 2) {
     uint64_t bytes = mci_cost_share(request->bytes, 1, chunks);
@@ -73,7 +88,8 @@ static void cost_of_whole(const mci_topo* topo, const mci_request* request, cons
     uint64_t busy = message_time(tree, &link, message, &load), pace = mci_cost_pace(&link, message, 1);
     uint64_t all = chunks * message_time(tree, &link, bytes, &ignored) + (messages - chunks) * link.cost_ps;
     if (messages > MCI_COST_CREDITS && pace > busy) all += (messages - MCI_COST_CREDITS) * (pace - busy);
-    uint64_t time = all + (steps - 1) * busy + passes * tree->hops * link.lat_ps;
+    uint64_t time = all + (steps - 1) * busy + delay;
+    if (passes == 2) time += mci_cost_wire(&link, bytes - message); /* totals leave when a chunk is complete */
     if (time >= out->cost_ps) continue;
     out->cost_ps = time;
     out->chunks = chunks;
@@ -96,7 +112,7 @@ static void cost_of_blocks(const mci_topo* topo, const mci_request* request, con
   uint64_t all = branch * busy + (messages - branch) * link.cost_ps;
   uint64_t one = mci_cost_wire(&link, message) + link.cost_ps;
   if (messages > MCI_COST_CREDITS && pace > one) all += (messages - MCI_COST_CREDITS) * (pace - one);
-  out->cost_ps = passes * tree->hops * link.lat_ps + all + (tree->depth - 1) * one;
+  out->cost_ps = passes * delay_of(tree, &link) + all + (tree->depth - 1) * one;
 }
 
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
