@@ -111,6 +111,11 @@ void mci_comm_watch(meshcclComm_t comm, uint64_t now_ns) {
   take_error(comm);
 }
 
+uint64_t mci_comm_ticks_ns(meshcclComm_t comm, uint64_t ticks) {
+  uint64_t ns = mci_now_ns() - comm->ready_ns, counted = mci_ticks() - comm->ready_ticks;
+  return counted ? (uint64_t)((double)ticks * (double)ns / (double)counted) : 0;
+}
+
 /* ---- queries -------------------------------------------------------------------------------------------------------
  */
 
@@ -207,7 +212,7 @@ meshcclResult_t meshcclCommGetStats(meshcclComm_t comm, meshcclCommStats_t* stat
                             .operations = engine.operations,
                             .bytesSent = engine.bytes_sent,
                             .bytesReceived = engine.bytes_received,
-                            .callerNs = atomic_load(&comm->caller_ns),
+                            .callerNs = mci_comm_ticks_ns(comm, atomic_load(&comm->caller_ticks)),
                             .waitNs = atomic_load(&comm->wait_ns),
                             .plansBuilt = comm->plans_built,
                             .planHits = comm->plan_hits,

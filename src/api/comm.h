@@ -27,6 +27,8 @@ typedef struct mci_plan {
   uint64_t used;      /* clock of the cache */
   uint64_t algorithm; /* hash of its name */
   mci_run* run;
+  uint64_t described[3]; /* the last call's fields, and their fingerprint */
+  uint32_t fingerprint;
 } mci_plan;
 
 typedef struct {
@@ -80,8 +82,9 @@ struct meshcclComm {
   atomic_int async_pending;             /* operations on streams that are not finished */
   _Atomic(meshcclResult_t) async_error; /* any thread reads it; async_text is whole and final when it is set */
   char async_text[1024];
-  _Atomic uint64_t caller_ns, wait_ns;
-  _Atomic uint64_t left_ns;     /* when the last operation's call returned, or the communicator was ready */
+  _Atomic uint64_t caller_ticks, wait_ns;
+  _Atomic uint64_t left_ticks;     /* when the last operation's call returned, or the communicator was ready */
+  uint64_t ready_ns, ready_ticks;  /* when it was ready */
   atomic_bool flushing_shown;   /* flushing, for the control thread */
   uint64_t watched_events, watched_ns; /* the control thread's, under the tree's lock: last seen, since when */
   uint64_t accused_ns;          /* the verdict on a stall is under way to the root since then; 0: none */
@@ -101,6 +104,8 @@ meshcclResult_t mci_comm_enter(meshcclComm_t comm, const char* function);
 void mci_comm_leave(meshcclComm_t comm);
 /* One round of progress for comm, under its lock; control messages included. Returns the number of things done. */
 int mci_comm_progress(meshcclComm_t comm);
+/* How long so many ticks are. */
+uint64_t mci_comm_ticks_ns(meshcclComm_t comm, uint64_t ticks);
 /* Fails what has not moved for too long; comm is locked. */
 void mci_comm_watch(meshcclComm_t comm, uint64_t now_ns);
 void mci_comm_set_error(meshcclComm_t comm, meshcclResult_t result, const char* text);

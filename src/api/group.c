@@ -91,9 +91,9 @@ static void drop_calls(void) {
 }
 
 static void leave_all(uint32_t n) {
-  uint64_t now = n > 0 ? mci_now_ns() : 0;
+  uint64_t now = n > 0 ? mci_ticks() : 0;
   for (uint32_t i = 0; i < n; i++) {
-    atomic_store_explicit(&group.entries[i].comm->left_ns, now, memory_order_relaxed);
+    atomic_store_explicit(&group.entries[i].comm->left_ticks, now, memory_order_relaxed);
     mci_comm_leave(group.entries[i].comm);
   }
 }

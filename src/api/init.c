@@ -234,7 +234,9 @@ static void finish_start(meshcclComm_t comm) {
   comm->start = NULL;
   if (result != meshcclSuccess) mci_comm_set_error(comm, result, mci_error_last());
   if (result == meshcclSuccess) {
-    atomic_store(&comm->left_ns, mci_now_ns());
+    comm->ready_ns = mci_now_ns();
+    comm->ready_ticks = mci_ticks();
+    atomic_store(&comm->left_ticks, comm->ready_ticks);
     mci_boot_set_status(comm->boot, mci_comm_status, comm);
     mci_runtime_add_comm(comm);
   }

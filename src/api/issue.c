@@ -39,15 +39,17 @@ void mci_call_give(mci_call* call) {
   call->comm->free_calls = call;
 }
 
-static uint32_t fingerprint(const mci_call* call, uint64_t algorithm) {
+/* Calls repeat themselves: the plan remembers the last one's. */
+static uint32_t fingerprint(const mci_call* call, mci_plan* plan) {
   const mci_op* op = &call->op;
   bool reduces = mci_coll_reduces(call->coll), rooted = mci_coll_rooted(call->coll);
-  uint64_t fields[4] = {(uint64_t)call->coll << 32 | (uint64_t)op->type << 16 |
-                            (uint64_t)(!reduces     ? 0
-                                       : op->scaled ? PRE_MUL_SUM
-                                                    : op->op),
-                        rooted ? call->root : 0, op->count, algorithm};
-  return (uint32_t)mci_hash64(fields, sizeof fields);
+  uint64_t reduction = !reduces ? 0 : op->scaled ? PRE_MUL_SUM : op->op;
+  uint64_t fields[4] = {(uint64_t)call->coll << 32 | (uint64_t)op->type << 16 | reduction, rooted ? call->root : 0,
+                        op->count, op->point_to_point ? 0 : plan->algorithm};
+  if (memcmp(fields, plan->described, sizeof plan->described) == 0 && plan->fingerprint) return plan->fingerprint;
+  memcpy(plan->described, fields, sizeof plan->described);
+  plan->fingerprint = (uint32_t)mci_hash64(fields, sizeof fields);
+  return plan->fingerprint;
 }
 
 static meshcclResult_t apply_operator(meshcclComm_t comm, const mci_request_call* request, mci_op* op) {
@@ -91,7 +93,7 @@ static meshcclResult_t fill(meshcclComm_t comm, const mci_request_call* request,
   }
   op->run = plan->run;
   op->point_to_point = point_to_point;
-  op->fingerprint = fingerprint(call, point_to_point ? 0 : plan->algorithm);
+  op->fingerprint = fingerprint(call, plan);
   op->describe = describe;
   op->finished = finished;
   return meshcclSuccess;
@@ -142,7 +144,7 @@ static meshcclResult_t put_on_stream(mci_call* call, meshcclStream_t stream, mci
 
 meshcclResult_t mci_issue(meshcclComm_t comm, const mci_request_call* request, meshcclStream_t stream) {
   MCI_TRY(mci_stream_check(stream, request->function));
-  uint64_t began = mci_now_ns();
+  uint64_t began = mci_ticks();
   pthread_mutex_lock(&comm->lock);
   mci_call* call = NULL;
   mci_item* item = NULL;
@@ -153,14 +155,14 @@ meshcclResult_t mci_issue(meshcclComm_t comm, const mci_request_call* request, m
   } else if (result == meshcclSuccess) {
     result = stream ? put_on_stream(call, stream, &item) : run_now(comm, call);
   }
-  uint64_t ended = mci_now_ns();
+  uint64_t ended = mci_ticks();
   pthread_mutex_unlock(&comm->lock);
-  atomic_store_explicit(&comm->left_ns, ended, memory_order_relaxed);
+  atomic_store_explicit(&comm->left_ticks, ended, memory_order_relaxed);
   if (item) {
     mci_stream_enqueue(stream, item);
     mci_runtime_wake();
   }
-  if (item) ended = mci_now_ns();
-  atomic_fetch_add_explicit(&comm->caller_ns, ended - began, memory_order_relaxed);
+  if (item) ended = mci_ticks();
+  atomic_fetch_add_explicit(&comm->caller_ticks, ended - began, memory_order_relaxed);
   return result;
 }

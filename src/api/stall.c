@@ -25,7 +25,8 @@
 
 /* Without an idle waiter nobody takes the time of what moves: then the reader does, from one look to the next. */
 static uint64_t moved_since(meshcclComm_t comm, const mci_engine_status* engine, uint64_t now) {
-  uint64_t moved = MCI_MAX(atomic_load_explicit(&comm->left_ns, memory_order_relaxed), engine->moved_ns);
+  uint64_t since_left = mci_ticks() - atomic_load_explicit(&comm->left_ticks, memory_order_relaxed);
+  uint64_t left = now - MCI_MIN(now, mci_comm_ticks_ns(comm, since_left)), moved = MCI_MAX(left, engine->moved_ns);
   bool carried = atomic_load(&comm->callers) > 0 || atomic_load(&comm->async_pending) > 0;
   if (!engine->moves || !carried) return moved;
   if (comm->watched_events != engine->events || comm->watched_ns == 0) {

@@ -8,7 +8,8 @@
 
 #define YIELDS_BEFORE_SLEEP 4000
 #define MAX_HANDLES 16
-#define FREE_ROUNDS 16 /* rounds without a look at the clock */
+#define FREE_ROUNDS 32 /* rounds without a look at the clock */
+#define EAGER_ROUNDS 16 /* and without a pause, which takes as long as a small message */
 #define LEAST_SPIN_NS 500u
 #define TAKEN_NS 300000u /* a yield that took longer met somebody who uses the processor up ... */
 #define CROWDED_WAITS 256 /* ... and for so many waits this rank sleeps instead: who is woken goes before such */
@@ -55,7 +56,7 @@ void mci_wait_moved(mci_waiter* waiter, meshcclComm_t comm) {
 void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm) {
   uint32_t idle = waiter->idle++;
   if (idle < FREE_ROUNDS) {
-    mci_cpu_relax();
+    if (idle >= EAGER_ROUNDS) mci_cpu_relax();
     return;
   }
   uint64_t now = mci_now_ns();

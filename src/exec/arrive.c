@@ -108,6 +108,7 @@ static meshcclResult_t take_value(mci_lane* lane, const mci_header* header, size
     }
   }
   lane->arrived++;
+  lane->peer->engine->unconsumed++;
   return check_operation(lane->peer->engine, lane, arrival);
 }
 
@@ -127,6 +128,7 @@ static meshcclResult_t take_reference(mci_lane* lane, const mci_header* header) 
   arrival->by_reference = true;
   arrival->full = true;
   lane->arrived++;
+  peer->engine->unconsumed++;
   return check_operation(peer->engine, lane, arrival);
 }
 

@@ -370,7 +370,10 @@ static meshcclResult_t finish_folding(mci_engine* engine, mci_chan* chan, int* m
 meshcclResult_t mci_chan_run(mci_engine* engine, mci_run* run, mci_chan* chan, int* moved) {
   for (;;) {
     bool go_on = true;
-    if (chan->phase == MCI_CHAN_LOAD) {
+    if (chan->phase == MCI_CHAN_BRIEF) {
+      MCI_TRY(mci_brief_run(engine, run, chan, moved));
+      go_on = chan->phase != MCI_CHAN_BRIEF;
+    } else if (chan->phase == MCI_CHAN_LOAD) {
       bool blocked;
       MCI_TRY(load(engine, run, chan, &blocked));
       go_on = !blocked;
@@ -392,8 +395,8 @@ meshcclResult_t mci_chan_run(mci_engine* engine, mci_run* run, mci_chan* chan, i
   }
 }
 
-/* The peer whose message the channel lacks, or NULL. */
 const mci_peer* mci_chan_waits_for(const mci_chan* chan) {
+  if (chan->phase == MCI_CHAN_BRIEF) return mci_brief_waits_for(chan);
   if (chan->phase != MCI_CHAN_SLICE) return NULL;
   for (unsigned k = chan->step->ndst; k < (unsigned)chan->step->ndst + chan->step->nsrc; k++) {
     const mci_operand_state* operand = &chan->operands[k];
@@ -402,21 +405,28 @@ const mci_peer* mci_chan_waits_for(const mci_chan* chan) {
   return NULL;
 }
 
-void mci_chan_explain(const mci_engine* engine, const mci_run* run, const mci_chan* chan, mci_str* out) {
+static void explain_wait(const mci_engine* engine, const mci_peer* peer, mci_str* out) {
+  const char* over =
+      peer->ep ? engine->options.transports[engine->ports[peer->transport].index]->name : "not connected yet";
+  mci_str_add(out, " waits for rank %u (%s)", peer->rank, over);
+}
+
+void mci_chan_explain(const mci_engine* engine, const mci_chan* chan, mci_str* out) {
   if (chan->phase == MCI_CHAN_DONE) return;
   mci_str_add(out, "; channel %u step %llu", chan->channel->id, (unsigned long long)chan->steps_done + 1);
   if (chan->phase == MCI_CHAN_LOAD) {
     mci_str_add(out, " waits for other channels");
     return;
   }
+  if (chan->phase == MCI_CHAN_BRIEF) {
+    const mci_peer* peer = mci_brief_waits_for(chan);
+    if (peer) explain_wait(engine, peer, out);
+    return;
+  }
   mci_str_add(out, " slice %u of %u", chan->slice + 1, chan->nslices);
   for (unsigned k = chan->step->ndst; k < (unsigned)chan->step->ndst + chan->step->nsrc; k++) {
     const mci_operand_state* operand = &chan->operands[k];
     if (is_local(&operand->arg) || mci_lane_front(operand->lane)) continue;
-    const mci_peer* peer = operand->lane->peer;
-    mci_str_add(
-        out, " waits for rank %u (%s)", peer->rank,
-        peer->ep ? engine->options.transports[engine->ports[peer->transport].index]->name : "not connected yet");
+    explain_wait(engine, operand->lane->peer, out);
   }
-  (void)run;
 }

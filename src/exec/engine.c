@@ -150,7 +150,7 @@ static meshcclResult_t reserve_scratch(mci_engine* engine, mci_op* op) {
 
 /* Messages that came before this operation began here must be its own. */
 static meshcclResult_t check_early_arrivals(mci_engine* engine, const mci_op* op) {
-  for (uint32_t i = 0; i < engine->lane_slots; i++) {
+  for (uint32_t i = 0; i < engine->lane_slots && engine->unconsumed; i++) {
     const mci_lane* lane = engine->lanes[i];
     if (!lane || lane->arrived == lane->consumed) continue;
     const mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
@@ -177,16 +177,17 @@ static meshcclResult_t start_op(mci_engine* engine, mci_op* op) {
   mci_gain(&engine->started, 1);
   run->op = op;
   run->running = run->program->nchannels;
+  mci_peer_forget_freed(engine);
+  find_memory(engine, op);
   for (uint32_t c = 0; c < run->program->nchannels; c++) {
     mci_chan* chan = &run->channels[c];
-    mci_cursor_start(&chan->cursor, chan->channel);
     chan->phase = MCI_CHAN_LOAD;
     chan->step_pending = false;
     chan->steps_done = 0;
     chan->ntokens = 0;
+    MCI_TRY(mci_brief_start(engine, run, chan));
+    if (chan->phase == MCI_CHAN_LOAD) mci_cursor_start(&chan->cursor, chan->channel);
   }
-  mci_peer_forget_freed(engine);
-  find_memory(engine, op);
   if (!op->point_to_point) MCI_TRY(check_early_arrivals(engine, op));
   MCI_TRY(scale_input(engine, op));
   return reserve_scratch(engine, op);
@@ -364,7 +365,7 @@ void mci_engine_explain(const mci_engine* engine, mci_str* out) {
     mci_str_add(out, "%srank %u, operation %u: %s", op == engine->active ? "" : "; ", engine->options.rank,
                 op->sequence, mci_op_text(op, what));
     for (uint32_t c = 0; c < op->run->program->nchannels && c < 4; c++)
-      mci_chan_explain(engine, op->run, &op->run->channels[c], out);
+      mci_chan_explain(engine, &op->run->channels[c], out);
     if (op->run->running == 0) mci_str_add(out, "; waits for %u sends to be taken", op->outstanding);
   }
 }
@@ -396,9 +397,11 @@ int mci_engine_progress(mci_engine* engine) {
   if (MCI_UNLIKELY(engine->held != meshcclSuccess && engine->error == meshcclSuccess)) report_held(engine);
   if (engine->error != meshcclSuccess) return 0;
   engine->in_progress = true;
-  for (uint32_t i = 0; i < engine->nports; i++)
+  /* What a new operation sends need not wait until all transports were asked. */
+  meshcclResult_t result = engine->queue_head ? advance(engine, &moved) : meshcclSuccess;
+  for (uint32_t i = 0; i < engine->nports && result == meshcclSuccess; i++)
     moved += engine->options.transports[engine->ports[i].index]->progress(engine->ports[i].ctx);
-  meshcclResult_t result = engine->error == meshcclSuccess ? advance(engine, &moved) : engine->error;
+  if (result == meshcclSuccess) result = engine->error == meshcclSuccess ? advance(engine, &moved) : engine->error;
   if (result != meshcclSuccess && engine->error == meshcclSuccess) {
     char text[sizeof engine->error_text];
     snprintf(text, sizeof text, "%s", mci_error_last());

@@ -126,7 +126,8 @@ typedef struct {
   char* room;         /* COPY destination of a fold: where the result stands until it has left */
 } mci_operand_state;
 
-typedef enum { MCI_CHAN_LOAD, MCI_CHAN_SLICE, MCI_CHAN_FOLDING, MCI_CHAN_DONE } mci_chan_phase;
+typedef enum { MCI_CHAN_LOAD, MCI_CHAN_SLICE, MCI_CHAN_FOLDING, MCI_CHAN_DONE, MCI_CHAN_BRIEF } mci_chan_phase;
+typedef struct mci_brief mci_brief;
 
 typedef struct {
   const mci_channel* channel;
@@ -139,6 +140,7 @@ typedef struct {
   bool is_send;      /* only local source, only lane destinations */
   bool step_pending; /* the cursor stands on a step that is not loaded yet */
   mci_operand_state* operands;
+  mci_brief* brief; /* NULL: too long to be run so */
   uint64_t* tokens; /* folds under way */
   uint32_t ntokens, cap_tokens;
   uint64_t staged_now; /* bit k: destination k of this slice goes straight into its lane's staging slot */
@@ -197,6 +199,7 @@ struct mci_engine {
   uint32_t nactive;
   bool collective_active;
   uint32_t hellos_owed, unheard; /* connected peers */
+  uint32_t unconsumed; /* messages that have come and no step has taken */
   uint32_t references; /* slices that peers still read where they stand: staging included */
   uint32_t sequence; /* of the last collective started */
   mci_arena* arenas;
@@ -257,6 +260,12 @@ uint64_t mci_slice_elements(const mci_engine* engine, const mci_op* op);
 /* Whether slices of this departure can be lent to the peer where they stand. */
 bool mci_lane_lends(const mci_lane* lane, const mci_departure* departure);
 
+/* Sends a message of one slice that stands at `at`. Only after mci_lane_sends_now; what finds no room is copied and
+ * queued. */
+meshcclResult_t mci_lane_send_now(mci_lane* lane, mci_op* op, const char* at, uint64_t elements);
+/* Whether a message of so many bytes can leave by value, with nothing before it on the lane. */
+bool mci_lane_sends_now(const mci_lane* lane, uint64_t bytes);
+
 /* arrive.c: the callbacks of transports */
 void mci_port_host(mci_port* port);
 /* engine.c */
@@ -272,8 +281,16 @@ void* mci_place_of(const mci_lane* lane, const mci_header* header, size_t bytes)
 
 /* channel.c */
 meshcclResult_t mci_chan_run(mci_engine* engine, mci_run* run, mci_chan* chan, int* moved);
-void mci_chan_explain(const mci_engine* engine, const mci_run* run, const mci_chan* chan, mci_str* out);
+void mci_chan_explain(const mci_engine* engine, const mci_chan* chan, mci_str* out);
 
+/* brief.c */
+meshcclResult_t mci_brief_create(const mci_channel* channel, mci_brief** out); /* NULL: not for this channel */
+/* When the operation is small enough: the channel's phase becomes MCI_CHAN_BRIEF. */
+meshcclResult_t mci_brief_start(mci_engine* engine, const mci_run* run, mci_chan* chan);
+meshcclResult_t mci_brief_run(mci_engine* engine, mci_run* run, mci_chan* chan, int* moved);
+const mci_peer* mci_brief_waits_for(const mci_chan* chan);
+
+/* The peer whose message the channel lacks, or NULL. */
 const mci_peer* mci_chan_waits_for(const mci_chan* chan);
 
 /* status.c */

@@ -247,6 +247,48 @@ static meshcclResult_t send_slice(mci_lane* lane, mci_departure* d) {
   return send_staged(lane, d, bytes);
 }
 
+bool mci_lane_sends_now(const mci_lane* lane, uint64_t bytes) {
+  const mci_peer* peer = lane->peer;
+  return peer->ep && !peer->broken && bytes <= peer->eager_bytes && lane->head == lane->tail && has_credit(lane);
+}
+
+/* No room at the moment: a copy waits in the lane's queue. */
+static meshcclResult_t send_later(mci_lane* lane, mci_op* op, const char* at, uint64_t elements) {
+  uint64_t bytes = elements * op->type_size, number;
+  void* room;
+  MCI_TRY(mci_bounce_alloc(op, bytes, &room));
+  if (bytes > 0) memcpy(room, at, bytes);
+  mci_view view = {.base = room, .at = room, .left = elements, .type_size = op->type_size};
+  MCI_TRY(mci_lane_push(lane, op, &view, 2, elements, 1, &number));
+  mci_lane_departure(lane, number)->ready = 1;
+  mci_lane_list(lane);
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_lane_send_now(mci_lane* lane, mci_op* op, const char* at, uint64_t elements) {
+  mci_engine* engine = lane->peer->engine;
+  uint64_t bytes = elements * op->type_size;
+  mci_header header = {.kind = MCI_MSG_DATA,
+                       .channel = lane->channel,
+                       .sequence = op->sequence,
+                       .fingerprint = op->fingerprint,
+                       .ack = (uint32_t)lane->consumed,
+                       .bytes = (uint32_t)bytes};
+  meshcclPiece_t piece = {at, bytes};
+  meshcclResult_t result = mci_peer_send(lane->peer, &header, &piece, bytes > 0, op);
+  if (MCI_UNLIKELY(result == meshcclBusy)) return send_later(lane, op, at, elements);
+  if (MCI_UNLIKELY(result == meshcclInProgress)) {
+    op->outstanding++;
+    result = meshcclSuccess;
+  }
+  lane->in_flight[lane->sent % MCI_MAX_CREDITS] = NULL;
+  lane->sent++;
+  lane->ack_sent = lane->consumed;
+  mci_gain(&engine->bytes_sent, bytes);
+  lane->peer->bytes_sent += bytes;
+  return result;
+}
+
 static meshcclResult_t send_ack(mci_lane* lane) {
   mci_header header = {.kind = MCI_MSG_ACK, .channel = lane->channel, .ack = (uint32_t)lane->consumed};
   MCI_TRY(mci_peer_send(lane->peer, &header, NULL, 0, NULL));
@@ -316,6 +358,7 @@ void mci_lane_consume(mci_lane* lane) {
   mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
   front->full = false;
   lane->consumed++;
+  engine->unconsumed--;
   mci_gain(&engine->bytes_received, front->bytes);
   lane->peer->bytes_received += front->bytes;
   if (front->by_reference || lane->consumed - lane->ack_sent >= MCI_MAX(1u, engine->options.credits / 2)) {

@@ -45,13 +45,17 @@ meshcclResult_t mci_run_create(mci_program* program, mci_run** out) {
     chan->channel = &program->channels[c];
     chan->operands = mci_alloc(most_operands(chan->channel) * sizeof *chan->operands);
     if (!chan->operands) goto err_channels;
+    if (mci_brief_create(chan->channel, &chan->brief) != meshcclSuccess) goto err_channels;
   }
   run->program = program;
   *out = run;
   return meshcclSuccess;
 
 err_channels:
-  for (uint32_t c = 0; c < program->nchannels; c++) mci_free(run->channels[c].operands);
+  for (uint32_t c = 0; c < program->nchannels; c++) {
+    mci_free(run->channels[c].operands);
+    mci_free(run->channels[c].brief);
+  }
   mci_free(run->channels);
 err_run:
   mci_free(run);
@@ -62,6 +66,7 @@ void mci_run_destroy(mci_run* run) {
   if (!run) return;
   for (uint32_t c = 0; c < run->program->nchannels; c++) {
     mci_free(run->channels[c].operands);
+    mci_free(run->channels[c].brief);
     mci_free(run->channels[c].tokens);
   }
   mci_free(run->channels);

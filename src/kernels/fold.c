@@ -4,6 +4,8 @@
 
 #include "kernels/sets.h"
 
+#define FEW_ELEMENTS 8
+
 void mci_copy(void* dst, const void* src, size_t bytes) {
   if (bytes && dst != src) memcpy(dst, src, bytes);
 }
@@ -57,7 +59,8 @@ void mci_fold(const meshcclFold_t* fold) {
   }
   meshcclFold_t simple = simplest(fold);
   mci_kernel kernel = override_for(&simple);
-  if (!kernel || kernel == mci_kernels_scalar.kernels[simple.type][simple.op]) {
+  bool few = simple.count <= FEW_ELEMENTS; /* not worth a block */
+  if (!kernel || few || kernel == mci_kernels_scalar.kernels[simple.type][simple.op]) {
     mci_kernels_scalar.kernels[simple.type][simple.op](&simple);
     return;
   }
