@@ -90,7 +90,8 @@ meshcclResult_t mci_grid_finish(mci_topo* topo) {
   topo->connected = true;
   MCI_TRY(mci_levels_finish(topo));
   MCI_TRY(mci_planes_finish(topo));
-  if (mci_topo_is_regular(topo) && topo->nplanes == 0) return meshcclSuccess;
+  bool searched = !topo->full && mci_topo_is_uneven(topo) && topo->nranks <= MCI_PACKING_MAX_RANKS; /* for trees */
+  if (mci_topo_is_regular(topo) && topo->nplanes == 0 && !searched) return meshcclSuccess;
   MCI_TRY(mci_walk_create(topo, &topo->walk));
   topo->connected = mci_walk_connected(topo);
   return meshcclSuccess;
@@ -257,6 +258,12 @@ bool mci_topo_wraps(const mci_topo* topo, uint32_t dim) {
   return dim < topo->ndims && topo->ring[dim] && topo->side[dim] > 2;
 }
 bool mci_topo_is_full(const mci_topo* topo) { return topo->full; }
+bool mci_topo_is_uneven(const mci_topo* topo) {
+  for (uint32_t c = 1; c < mci_topo_nclasses(topo); c++)
+    if (mci_topo_class(topo, c).bw_Bps != topo->link.bw_Bps) return true;
+  return false;
+}
+
 bool mci_topo_is_regular(const mci_topo* topo) {
   bool regular = topo->ndead == 0 && topo->ncut == 0 && !topo->pick;
   for (uint32_t d = 0; d < topo->ndims; d++) regular = regular && !mci_topo_apart(topo, d);

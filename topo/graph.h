@@ -41,6 +41,7 @@ uint32_t mci_topo_side(const mci_topo* topo, uint32_t dim);
 bool mci_topo_wraps(const mci_topo* topo, uint32_t dim); /* a side of 1 or 2 never wraps: there is one link at most */
 bool mci_topo_is_full(const mci_topo* topo);
 bool mci_topo_is_regular(const mci_topo* topo); /* a whole grid: nothing dead, cut or apart; maybe planes */
+bool mci_topo_is_uneven(const mci_topo* topo);  /* links have different rates */
 bool mci_topo_is_mapped(const mci_topo* topo);  /* the rank map is not the identity */
 bool mci_topo_routed(const mci_topo* topo);
 mci_link mci_topo_link(const mci_topo* topo); /* figures of the links inside the finest level */

@@ -1,6 +1,7 @@
-/* Spanning trees that load the links of a topology with holes alike: as many trees for as little load on the busiest
- * link as can be found, which comes close to the strength (net.h), the most there is. For all-reduce each tree carries
- * partial sums to its middle and totals back. Kept with the topology: all ranks and all sizes share them. */
+/* Spanning trees that load the links of a topology with holes, or whose links differ, alike: as many trees for as little
+ * load on the busiest link as can be found, which comes close to the strength (net.h), the most there is. For all-reduce
+ * each tree carries partial sums to its middle and totals back. Kept with the topology: all ranks and all sizes share
+ * them. */
 #ifndef MCI_PACKING_H
 #define MCI_PACKING_H
 
@@ -25,7 +26,7 @@ typedef struct mci_packing {
   struct mci_packing* next;
 } mci_packing;
 
-/* At most `rounds` trees (1 .. MCI_PACKING_MAX_TREES) of a topology with holes: not regular, not full, at most
+/* At most `rounds` trees (1 .. MCI_PACKING_MAX_TREES) of a topology with holes or uneven links: not full, at most
  * MCI_PACKING_MAX_RANKS. They stay as long as the topology. Equal topologies get equal trees. A tree's middle is a rank
  * (ROOT, depth 0) or a link: then both its ends have depth 0 and are each other's parent. */
 meshcclResult_t mci_topo_packing(const mci_topo* topo, uint32_t rounds, const mci_packing** out);

@@ -33,7 +33,7 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
   (void)buffer, (void)size;
   if (mci_topo_is_full(topo)) return "the ranks are joined pairwise, not as a grid";
   if (mci_topo_nranks(topo) == 1) return "a single rank has no neighbours";
-  if (mci_topo_is_regular(topo)) return "the grid is whole: regular trees serve it";
+  if (mci_topo_is_regular(topo) && !mci_topo_is_uneven(topo)) return "the grid is whole: regular trees serve it";
   if (mci_topo_nplanes(topo) > 0) return "trees along links leave switches unused";
   if (mci_topo_nranks(topo) > MCI_PACKING_MAX_RANKS) return "more than 4096 ranks: searching trees takes too long";
   if (trees_of(topo, request, &trees) == meshcclSuccess && trees->ntrees == 0)
