@@ -36,6 +36,7 @@ static bool listed(const uint32_t* list, uint32_t n, uint32_t value) {
 meshcclResult_t mci_grid_create(uint32_t ndims, const uint32_t* side, const bool* ring, mci_topo** out) {
   mci_topo* topo = mci_alloc(sizeof *topo);
   if (!topo) return mci_oom(sizeof *topo);
+  pthread_mutex_init(&topo->packings_lock, NULL);
   topo->full = ndims == 0;
   topo->routed = true;
   topo->ndims = ndims;
@@ -90,8 +91,7 @@ meshcclResult_t mci_grid_finish(mci_topo* topo) {
   topo->connected = true;
   MCI_TRY(mci_levels_finish(topo));
   MCI_TRY(mci_planes_finish(topo));
-  bool searched = !topo->full && mci_topo_is_uneven(topo) && topo->nranks <= MCI_PACKING_MAX_RANKS; /* for trees */
-  if (mci_topo_is_regular(topo) && topo->nplanes == 0 && !searched) return meshcclSuccess;
+  if (mci_topo_is_regular(topo) && topo->nplanes == 0) return meshcclSuccess;
   MCI_TRY(mci_walk_create(topo, &topo->walk));
   topo->connected = mci_walk_connected(topo);
   return meshcclSuccess;
@@ -111,6 +111,8 @@ meshcclResult_t mci_topo_full(uint32_t nranks, mci_topo** out) {
 void mci_topo_destroy(mci_topo* topo) {
   if (!topo) return;
   mci_walk_destroy(topo->walk);
+  mci_packing_destroy(topo->packings);
+  pthread_mutex_destroy(&topo->packings_lock);
   for (uint32_t l = 0; l < topo->nlevels; l++) mci_level_fini(&topo->level[l]);
   for (uint32_t p = 0; p < topo->nplanes; p++) mci_plane_fini(&topo->plane[p]);
   mci_free(topo->dead);
@@ -161,10 +163,8 @@ meshcclResult_t mci_topo_set_map(mci_topo* topo, const uint32_t* map, uint32_t n
     }
     for (uint32_t rank = 0; rank < n; rank++) inverse[copy[rank] = map[rank]] = rank;
   }
-  if (topo->walk) { /* trees are by rank */
-    mci_packing_destroy(topo->walk->packings);
-    topo->walk->packings = NULL;
-  }
+  mci_packing_destroy(topo->packings); /* trees are by rank */
+  topo->packings = NULL;
   mci_free(topo->map);
   mci_free(topo->place);
   topo->map = copy;

@@ -22,7 +22,6 @@ typedef struct {
   int64_t source;  /* -1: none yet */
   uint32_t diameter;
   bool has_diameter;
-  struct mci_packing* packings; /* packing.h; those that somebody asked for */
 } mci_walk;
 
 struct mci_topo {
@@ -48,6 +47,8 @@ struct mci_topo {
   mci_level level[MCI_MAX_LEVELS];
   bool connected;
   mci_walk* walk; /* NULL: closed forms serve */
+  pthread_mutex_t packings_lock;
+  struct mci_packing* packings; /* packing.h; those that somebody asked for */
 };
 
 /* A new topology without options; `side` and `ring` have ndims entries (0: full graph of side[0] ranks). */

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "topo/grid.h"
-#include "topo/packing.h"
 
 /* Node visits that a diameter may cost before it is estimated by sweeps. */
 #define DIAMETER_WORK 20000000u
@@ -31,7 +30,6 @@ void mci_walk_destroy(mci_walk* walk) {
   pthread_mutex_destroy(&walk->lock);
   mci_free(walk->dist);
   mci_free(walk->queue);
-  mci_packing_destroy(walk->packings);
   mci_free(walk);
 }
 
