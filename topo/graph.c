@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "topo/branchings.h"
 #include "topo/grid.h"
 #include "topo/packing.h"
 
@@ -112,6 +113,7 @@ void mci_topo_destroy(mci_topo* topo) {
   if (!topo) return;
   mci_walk_destroy(topo->walk);
   mci_packing_destroy(topo->packings);
+  mci_branchings_destroy(topo->branchings);
   pthread_mutex_destroy(&topo->packings_lock);
   for (uint32_t l = 0; l < topo->nlevels; l++) mci_level_fini(&topo->level[l]);
   for (uint32_t p = 0; p < topo->nplanes; p++) mci_plane_fini(&topo->plane[p]);
@@ -164,7 +166,9 @@ meshcclResult_t mci_topo_set_map(mci_topo* topo, const uint32_t* map, uint32_t n
     for (uint32_t rank = 0; rank < n; rank++) inverse[copy[rank] = map[rank]] = rank;
   }
   mci_packing_destroy(topo->packings); /* trees are by rank */
+  mci_branchings_destroy(topo->branchings);
   topo->packings = NULL;
+  topo->branchings = NULL;
   mci_free(topo->map);
   mci_free(topo->place);
   topo->map = copy;

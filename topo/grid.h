@@ -48,7 +48,8 @@ struct mci_topo {
   bool connected;
   mci_walk* walk; /* NULL: closed forms serve */
   pthread_mutex_t packings_lock;
-  struct mci_packing* packings; /* packing.h; those that somebody asked for */
+  struct mci_packing* packings;      /* packing.h; those that somebody asked for */
+  struct mci_branchings* branchings; /* branchings.h; those asked for last; under the same lock */
 };
 
 /* A new topology without options; `side` and `ring` have ndims entries (0: full graph of side[0] ranks). */

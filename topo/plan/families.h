@@ -13,6 +13,8 @@ extern const mci_family mci_family_grid;
 extern const mci_family mci_family_comb;
 extern const mci_family mci_family_packing;
 extern const mci_family mci_family_tree;
+extern const mci_family mci_family_arcs;
+extern const mci_family mci_family_ports;
 extern const mci_family mci_family_staged;
 extern const mci_family mci_family_hier;
 extern const mci_family mci_family_hier_ring;

@@ -10,6 +10,8 @@ const mci_family* const mci_families[] = {
     &mci_family_packing,
     &mci_family_ring,
     &mci_family_tree,
+    &mci_family_arcs,
+    &mci_family_ports,
     &mci_family_staged,
     &mci_family_hier,
     &mci_family_hier_ring,
