@@ -146,7 +146,8 @@ static uint64_t line_time(const question* q, uint32_t color, uint32_t level) {
   if (axis->ring) return UINT64_MAX / 2;
   const mci_link* link = &q->links[a].link;
   uint64_t piece = mci_cost_share(piece_bytes(q, color, level), 1, q->chunks);
-  if (mci_cost_wire(link, piece) < mci_cost_wire(link, MCI_MIN(piece, q->message)) + link->lat_ps) return UINT64_MAX / 2;
+  if (mci_cost_wire(link, piece) < mci_cost_wire(link, MCI_MIN(piece, q->message)) + link->lat_ps)
+    return UINT64_MAX / 2;
   return (axis->n - 1) * (mci_cost_wire(link, piece) + link->cost_ps) * (q->chunks / units(q));
 }
 
@@ -198,7 +199,8 @@ static bool has_timeline(const question* q) {
 }
 
 /* What few units lose because messages of two phases meet on a link and ends of lines run apart: as simulated, about
- * a sixth of a pass for one unit; a quarter of that for twice as many, on lines alone a 16th. Equal rings keep step. */
+ * a sixth of a pass for one unit; a quarter of that for twice as many, on lines alone a 16th. Equal rings keep step.
+ * Pieces of more than one message hold each other up where sums come from both ends of a line. */
 static uint64_t skew(const question* q) {
   const mci_axis* axes = q->phases->axes;
   bool equal = true, lines = true;
@@ -207,6 +209,8 @@ static uint64_t skew(const question* q) {
     lines = lines && !axes[a].ring;
   }
   uint64_t n = units(q);
+  bool meets = lines && q->phases->coll == MCI_REDUCE_SCATTER && piece_bytes(q, 0, 0) / q->chunks > q->message;
+  if (meets && q->phases->naxes > 1) return pass(q) / (n < 4 ? 6 * n : n * n);
   return equal || q->phases->naxes == 1 ? 0 : pass(q) / (6 * n * n * (lines ? n * n : 1));
 }
 
