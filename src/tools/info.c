@@ -1,5 +1,5 @@
-/* meshccl info: what this build is, what it finds on this machine, and every variable with its value and where the
- * value comes from. As text, as JSON, or as the page docs/environment.md. */
+/* meshccl info: what this build is, what it finds on this machine, the algorithms it knows, and every variable with its
+ * value and where the value comes from. As text, as JSON, or as the page docs/environment.md. */
 #include "tools/info.h"
 
 #include <stdio.h>
@@ -15,7 +15,8 @@
 static const char usage[] =
     "usage: meshccl info [--json | --docs]\n"
     "\n"
-    "Prints version, transports, kernels, devices and every variable with its value, source, default and meaning.\n"
+    "Prints version, transports, kernels, devices, algorithms, and every variable with its value, source, default and\n"
+    "meaning.\n"
     "\n"
     "  --json   the same as one JSON object\n"
     "  --docs   the page on variables, in Markdown\n";
@@ -68,7 +69,9 @@ static void print_text(const findings* f, mci_str* out) {
   for (uint32_t i = 0; i < f->ntransports; i++) text_transport(out, &f->transports[i]);
   mci_str_add(out, "\nkernels\n  in use: %s; available:", mci_kernels_in_use());
   for (uint32_t i = 0; i < f->nkernels; i++) mci_str_add(out, " %s", f->kernels[i]);
-  mci_str_add(out, "\n\ndevices\n  %s     built in\n\nvariables\n", mci_device_host.name);
+  mci_str_add(out, "\n\ndevices\n  %s     built in\n\nalgorithms\n", mci_device_host.name);
+  mci_info_algorithms_text(out);
+  mci_str_add(out, "\nvariables\n");
   for (int id = 0; id < MCI_NUM_PARAMS; id++) text_variable(out, (mci_param_id)id);
 }
 
@@ -126,8 +129,10 @@ static void print_json(const findings* f, mci_str* out) {
   }
   mci_str_add(out, "  ],\n  \"kernels\": {\"in_use\": \"%s\", \"available\": [", mci_kernels_in_use());
   for (uint32_t i = 0; i < f->nkernels; i++) mci_str_add(out, "%s\"%s\"", i ? ", " : "", f->kernels[i]);
-  mci_str_add(out, "]},\n  \"devices\": [{\"name\": \"%s\", \"builtin\": true}],\n  \"variables\": [\n",
+  mci_str_add(out, "]},\n  \"devices\": [{\"name\": \"%s\", \"builtin\": true}],\n  \"algorithms\": [\n",
               mci_device_host.name);
+  mci_info_algorithms_json(out);
+  mci_str_add(out, "  ],\n  \"variables\": [\n");
   for (int id = 0; id < MCI_NUM_PARAMS; id++) {
     json_variable(out, (mci_param_id)id);
     mci_str_add(out, id + 1 < MCI_NUM_PARAMS ? ",\n" : "\n");

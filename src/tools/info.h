@@ -17,6 +17,11 @@ typedef struct {
 /* info_transports.c: opens each transport once. Returns how many there are; *problem is "" or why some are missing. */
 uint32_t mci_info_transports(mci_info_transport out[MCI_MAX_PLUGINS], char* problem, size_t size);
 
+/* info_algorithms.c: names, collectives and summaries of the planner's algorithms; the same on every machine. */
+void mci_info_algorithms_text(mci_str* out);
+void mci_info_algorithms_json(mci_str* out); /* items of an array */
+void mci_info_algorithms_docs(mci_str* out); /* a table in Markdown */
+
 /* info_docs.c: the page on variables, in Markdown; the same on every machine. */
 void mci_info_docs(mci_str* out);
 #endif

@@ -54,6 +54,7 @@ void mci_info_docs(mci_str* out) {
       mci_str_add(out, "Allowed: %s. ", allowed);
     }
     mci_str_add(out, "%s\n", row->shared ? "Shared." : "Of each process.");
+    if (id == MCI_P_ALGO) mci_info_algorithms_docs(out);
   }
   mci_str_add(out, "%s", tail);
 }

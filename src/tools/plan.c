@@ -155,10 +155,10 @@ static void text_row(const answer* a, uint32_t k, mci_str* out) {
   const mci_candidate* c = &a->candidates[k];
   const mci_tool_simulated* simulated = &a->simulated[k];
   if (!c->applies) {
-    mci_str_add(out, "  %-12s  %s\n", c->family->name, c->reason);
+    mci_str_add(out, "  %-18s  %s\n", c->family->name, c->reason);
     return;
   }
-  mci_str_add(out, "%c %-12s %14.3f %14.3f %10.1f ", c->family == a->choice.family ? '*' : ' ', c->family->name,
+  mci_str_add(out, "%c %-18s %14.3f %14.3f %10.1f ", c->family == a->choice.family ? '*' : ' ', c->family->name,
               microseconds(c->cost.cost_ps), microseconds(a->bound.bound_ps), share(a, c));
   if (simulated->done) {
     mci_str_add(out, "%14.3f %10.1f ", microseconds(simulated->report.total_ps), 100 * simulated->report.share);
@@ -172,7 +172,7 @@ static void text_row(const answer* a, uint32_t k, mci_str* out) {
 static void text(const answer* a, mci_str* out) {
   mci_str_add(out, "%s of %llu bytes on %s, %u ranks\n", mci_coll_name(a->request.coll),
               (unsigned long long)a->request.bytes, a->topo_text.text, mci_topo_nranks(a->topo));
-  mci_str_add(out, "  %-12s %14s %14s %10s ", "algorithm", "predicted us", "bound us", "% of bound");
+  mci_str_add(out, "  %-18s %14s %14s %10s ", "algorithm", "predicted us", "bound us", "% of bound");
   if (a->options->simulation.most) mci_str_add(out, "%14s %10s ", "simulated us", "% of bound");
   mci_str_add(out, "%8s %8s %6s %9s\n", "steps", "channels", "chunks", "load");
   for (uint32_t i = 0; i < a->ncandidates; i++) text_row(a, i, out);

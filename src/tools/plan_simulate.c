@@ -98,7 +98,7 @@ meshcclResult_t mci_tool_simulate(const mci_topo* topo, const mci_request* reque
 void mci_tool_simulate_text(const char* name, const mci_tool_simulated* simulated, mci_str* out) {
   const mci_sim_report* r = &simulated->report;
   mci_str_add(out,
-              "%-12s  links: %.1f %% busy (busiest %.1f), idle: %.1f before their first message, %.1f nothing ready, "
+              "%-18s  links: %.1f %% busy (busiest %.1f), idle: %.1f before their first message, %.1f nothing ready, "
               "%.1f no credit, %.1f after their last; %llu messages, at most %u waited for a link\n",
               name, 100 * r->busy, 100 * r->busiest, 100 * r->fill, 100 * r->starved, 100 * r->credit, 100 * r->drain,
               (unsigned long long)r->messages, r->max_queue);

@@ -7,12 +7,14 @@ good "text" env MESHCCL_CREDITS=8 "$bin/meshccl" info
 says "a value of the environment" "MESHCCL_CREDITS = 8 \(environment\)"
 says "a default" "MESHCCL_SLICE = 128K \(default\)"
 says "shm works here" "shm +built in, usable"
+says "algorithms" "double_tree +halves of the vector"
 says "kernels" "in use: [a-z0-9]+; available: .*scalar"
 
 good "JSON" env MESHCCL_CREDITS=8 MESHCCL_TRANSPORTS=^shm MESHCCL_KERNELS=scalar "$bin/meshccl" info --json
 cp "$scratch/out" "$scratch/info.json"
 json "values and sources" "$scratch/info.json" "[(v['value'], v['source']) for v in d['variables'] if v['name'] == 'MESHCCL_CREDITS'] == [('8', 'environment')]"
 json "shm is excluded, self is not" "$scratch/info.json" "{t['name']: t['allowed'] for t in d['transports'] if t['name'] in ('shm', 'self')} == {'shm': False, 'self': True}"
+json "algorithms and what they serve" "$scratch/info.json" "[a['collectives'] for a in d['algorithms'] if a['name'] == 'staged'] == [['all_to_all']]"
 json "forced kernels" "$scratch/info.json" "d['kernels']['in_use'] == 'scalar' and 'scalar' in d['kernels']['available']"
 
 refused "a value out of range" 1 "MESHCCL_CREDITS=99" env MESHCCL_CREDITS=99 "$bin/meshccl" info

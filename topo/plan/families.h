@@ -19,6 +19,12 @@ extern const mci_family mci_family_staged;
 extern const mci_family mci_family_hier;
 extern const mci_family mci_family_hier_ring;
 extern const mci_family mci_family_hier_tree;
+extern const mci_family mci_family_halving_doubling;
+extern const mci_family mci_family_recursive_doubling;
+extern const mci_family mci_family_swing;
+extern const mci_family mci_family_double_tree;
+extern const mci_family mci_family_ham_rings;
+extern const mci_family mci_family_torus_2d;
 
 #define MCI_COLL_BIT(coll) (1u << (coll))
 

@@ -16,5 +16,12 @@ const mci_family* const mci_families[] = {
     &mci_family_hier,
     &mci_family_hier_ring,
     &mci_family_hier_tree,
+    /* Baselines: what others do, for comparison and where they are best. */
+    &mci_family_halving_doubling,
+    &mci_family_recursive_doubling,
+    &mci_family_swing,
+    &mci_family_double_tree,
+    &mci_family_ham_rings,
+    &mci_family_torus_2d,
     NULL,
 };

@@ -128,11 +128,12 @@ static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost
 }
 
 /* ---- building ---- */
-static mci_affine chunk(const mci_tree_spot* s, int32_t base) { return mci_lin(base, s->chunks > 1); }
-static mci_shape part(const mci_tree_spot* s) { return mci_span(mci_const(0), 1, chunk(s, 0)); }
+static mci_affine counted(const mci_tree_spot* s, uint32_t base) { return mci_lin((int32_t)base, s->chunks > 1); }
+static mci_affine chunk(const mci_tree_spot* s) { return counted(s, s->first_chunk); }
+static mci_shape part(const mci_tree_spot* s) { return mci_span(mci_const(0), 1, chunk(s)); }
 
 static void open_channel(const mci_tree_spot* s, uint16_t id) {
-  mci_build_channel(s->b, id);
+  mci_build_channel(s->b, (uint16_t)(s->first_channel + id));
   if (s->chunks > 1) mci_build_repeat(s->b, s->chunks);
 }
 
@@ -152,7 +153,7 @@ static void reduce_up(const mci_tree_spot* s, mci_kind place) {
   if (root) {
     mci_build_dst(s->b, MCI_OUT, 0, part(s));
   } else {
-    if (s->nchildren && place == MCI_TMP) mci_build_dst_tmp(s->b, MCI_SPILL, chunk(s, 0), part(s));
+    if (s->nchildren && place == MCI_TMP) mci_build_dst_tmp(s->b, MCI_SPILL, chunk(s), part(s));
     if (s->nchildren && place == MCI_OUT) mci_build_dst(s->b, MCI_OUT, MCI_SPILL, part(s));
     mci_build_dst_lane(s->b, 0, mci_const((int32_t)s->parent));
   }
@@ -166,7 +167,7 @@ static void broadcast_down(const mci_tree_spot* s, uint16_t id, bool sum) {
   bool root = s->parent == MCI_TREE_NONE;
   open_channel(s, id);
   mci_build_step(s->b, 0);
-  if (root && sum) mci_build_after(s->b, UP, chunk(s, 1));
+  if (root && sum) mci_build_after(s->b, (uint16_t)(s->first_channel + UP), counted(s, 1));
   if (!root || !sum) mci_build_dst(s->b, MCI_OUT, 0, part(s));
   to_children(s);
   if (root) {
@@ -184,7 +185,7 @@ void mci_tree_build_whole(const mci_tree_spot* s, mci_coll coll) {
       broadcast_down(s, 0, false);
       return;
     case MCI_REDUCE:
-      mci_build_slots(s->b, !root && s->nchildren ? s->chunks : 0);
+      if (!root && s->nchildren) mci_build_slots(s->b, s->first_chunk + s->chunks);
       reduce_up(s, MCI_TMP);
       return;
     default: /* all-reduce, barrier */

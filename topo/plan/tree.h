@@ -14,9 +14,12 @@ typedef struct {
   uint32_t nchildren, children[MCI_TREE_MAX_CHILDREN];
   bool wide;
   uint32_t chunks;
+  uint16_t first_channel; /* of whole vectors: where channels, and chunks as parts, begin to be numbered */
+  uint32_t first_chunk;
 } mci_tree_spot;
 
-/* Broadcast, reduce, all-reduce and barrier: up and down any tree; uses all but the spot's `tree`. */
+/* Broadcast, reduce, all-reduce and barrier: up and down any tree; uses all but the spot's `tree`. Two channels, or one
+ * where the root sends or gets. */
 void mci_tree_build_whole(const mci_tree_spot* spot, mci_coll coll);
 /* The largest number of blocks that passes between the root and one child. */
 uint32_t mci_tree_largest_branch(const mci_tree* tree);

@@ -48,7 +48,8 @@ static void every_algorithm_gives_the_right_result(void** state) {
   static const struct {
     const char* spec;
     int n;
-  } rows[] = {{"full:5", 5}, {"ring:6", 6}, {"torus:3x3", 9}, {"mesh:3x4", 12}};
+  } rows[] = {{"full:5", 5}, {"full:8", 8},    {"full:2", 2},    {"ring:6", 6},
+              {"ring:4", 4}, {"torus:3x3", 9}, {"torus:2x4", 8}, {"mesh:3x4", 12}};
   int runs = 0;
   set("MESHCCL_VERIFY", "on");
   for (size_t t = 0; t < MCI_COUNT(rows); t++)
