@@ -41,7 +41,7 @@ typedef struct {
 /* Where an IP listener can be reached. */
 typedef struct {
   uint8_t family; /* 4 or 6 */
-  uint8_t unused;
+  uint8_t prefix;     /* of an own interface: leading bits that its subnet shares; 0: not known, as of all peers' */
   uint16_t port;      /* in host byte order */
   uint32_t scope;     /* IPv6 link-local: index of the interface at its owner, else 0 */
   uint8_t bytes[16];  /* network byte order; IPv4 in the first four */

@@ -91,9 +91,23 @@ static bool family_allowed(const meshcclNetAddress_t* a) {
   return family == ANY_FAMILY || (family == ONLY_IPV4) == (a->family == 4);
 }
 
+/* Leading ones of the mask; 0 when there is none. */
+static uint8_t prefix_of(const struct ifaddrs* i, int family) {
+  meshcclNetAddress_t mask;
+  uint8_t bits = 0, most = family == 4 ? 32 : 128;
+  if (!i->ifa_netmask || i->ifa_netmask->sa_family != i->ifa_addr->sa_family ||
+      !mci_net_from_sockaddr(i->ifa_netmask, &mask) || mask.family != family)
+    return 0;
+  while (bits < most && mask.bytes[bits / 8] & (0x80 >> bits % 8)) bits++;
+  return bits;
+}
+
 static bool usable(const struct ifaddrs* i, meshcclNetAddress_t* out) {
-  return i->ifa_addr && (i->ifa_flags & IFF_UP) && (i->ifa_flags & IFF_RUNNING) &&
-         mci_net_from_sockaddr(i->ifa_addr, out) && family_allowed(out);
+  if (!i->ifa_addr || !(i->ifa_flags & IFF_UP) || !(i->ifa_flags & IFF_RUNNING) ||
+      !mci_net_from_sockaddr(i->ifa_addr, out) || !family_allowed(out))
+    return false;
+  out->prefix = prefix_of(i, out->family);
+  return true;
 }
 
 /* Link-local addresses mean an interface of their owner only: the last resort. */

@@ -29,14 +29,19 @@ static int common_bits(const meshcclNetAddress_t* a, const meshcclNetAddress_t* 
   return a->family == 4 ? 4 * bits : bits;
 }
 
-/* On one host loopback; else whoever shares the longest prefix with an address of ours, and loopback last: several
- * "hosts" of MESHCCL_HOST_ID may share one. */
+#define ON_OUR_SUBNET 512 /* above all counts of bits */
+
+/* On one host loopback; else an address in the subnet of one of our interfaces, which is at the other end of that link;
+ * else whoever shares the longest prefix with an address of ours, and loopback last: several "hosts" of MESHCCL_HOST_ID
+ * may share one. */
 static int hope(const struct mci_tcp_ctx* ctx, const struct mci_tcp_address* peer, int i) {
   const meshcclNetAddress_t* a = &peer->at[i];
   if (is_loopback(a)) return peer->host == ctx->self.host ? 1000 : -1;
   int best = 0;
   for (int k = 0; k < ctx->self.n; k++) {
-    int bits = common_bits(a, &ctx->self.at[k]);
+    const meshcclNetAddress_t* own = &ctx->self.at[k];
+    int bits = common_bits(a, own), needed = a->family == 4 ? 4 * own->prefix : own->prefix;
+    if (own->prefix && a->family == own->family && bits >= needed) bits += ON_OUR_SUBNET;
     if (bits > best) best = bits;
   }
   return best;

@@ -108,6 +108,7 @@ static void selection(void) {
   mci_net_addresses list;
   many_interfaces();
   require(mci_net_local(&list) == meshcclSuccess && list.n == 2);
+  require(list.at[0].prefix == 24 && list.at[1].prefix == 24);
   require(has(&list, "192.0.2.7:0") && has(&list, "10.8.0.2:0"));
   require(list.at[0].bytes[0] == 192); /* global before private */
   static const struct {

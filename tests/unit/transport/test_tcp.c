@@ -361,6 +361,57 @@ static void dead_addresses_cost_a_moment(void** state) {
   pair_close(&a, &b, ab, ba);
 }
 
+static meshcclNetAddress_t asked_first;
+
+/* Two interfaces: one end of a link, and an address that is alone in its subnet. */
+static meshcclResult_t listen_with_two(void* self, int* fd, meshcclNetAddress_t* addresses, int* n) {
+  struct end other;
+  memset(&other, 0, sizeof other);
+  host_init(&other.host, 0, 2);
+  (void)self;
+  meshcclResult_t result = other.host.table.listen(&other.host, fd, addresses, n);
+  addresses[0] = (meshcclNetAddress_t){.family = 4, .port = 9, .prefix = 32, .bytes = {10, 2, 0, 2}};
+  addresses[1] = (meshcclNetAddress_t){.family = 4, .port = 9, .prefix = 30, .bytes = {10, 1, 0, 5}};
+  *n = 2;
+  return result;
+}
+
+static int note_first(void* self, const meshcclNetAddress_t* to) {
+  (void)self;
+  if (asked_first.family == 0) asked_first = *to;
+  errno = ENETUNREACH;
+  return -1;
+}
+
+/* 10.2.0.3 has more bits in common with one of ours, but no subnet. */
+static void the_address_on_the_shared_link_is_dialled_first(void** state) {
+  (void)state;
+  struct end a, b;
+  struct mci_tcp_address shown;
+  memset(&a, 0, sizeof a);
+  host_init(&a.host, 0, 2);
+  a.host.table.broken = note_why;
+  a.host.table.listen = listen_with_two;
+  a.host.table.dial = note_first;
+  check_ok(TCP->open(&a.host.table, &a.ctx));
+  a.bytes = sizeof a.address;
+  check_ok(TCP->address(a.ctx, a.address, &a.bytes));
+  end_open(&b, 1, 2);
+  first_address(&b, &shown);
+  shown.host++;
+  shown.n = 2;
+  shown.at[0] = (meshcclNetAddress_t){.family = 4, .port = 9, .bytes = {10, 2, 0, 3}};
+  shown.at[1] = (meshcclNetAddress_t){.family = 4, .port = 9, .bytes = {10, 1, 0, 6}};
+  struct end through = b;
+  through.bytes = mci_tcp_address_write(&shown, through.address);
+  void* ab = end_connect(&a, &through);
+  assert_true(until(&a, NULL, &a.host.broken, 1));
+  assert_memory_equal(asked_first.bytes, shown.at[1].bytes, 16);
+  TCP->disconnect(ab);
+  TCP->close(a.ctx);
+  TCP->close(b.ctx);
+}
+
 /* The queue is short and long payloads are not copied: a peer that does not read costs little memory. */
 static void a_deaf_peer_costs_bounded_memory(void** state) {
   (void)state;
@@ -510,6 +561,7 @@ int main(void) {
       cmocka_unit_test(an_orderly_leave_breaks_nothing),
       cmocka_unit_test(a_peer_that_is_gone_is_named_with_its_address),
       cmocka_unit_test(dead_addresses_cost_a_moment),
+      cmocka_unit_test(the_address_on_the_shared_link_is_dialled_first),
       cmocka_unit_test(a_deaf_peer_costs_bounded_memory),
       cmocka_unit_test(ipv6_works_where_it_is),
       cmocka_unit_test(a_used_up_port_range_is_named),
