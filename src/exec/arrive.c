@@ -62,10 +62,9 @@ static meshcclResult_t check_operation(mci_engine* engine, const mci_lane* lane,
 }
 
 static meshcclResult_t new_arrival(mci_lane* lane, const mci_header* header, mci_arrival** out) {
-  mci_engine* engine = lane->peer->engine;
-  if (lane->arrived - lane->consumed >= engine->options.credits)
+  if (lane->arrived - lane->consumed >= lane->peer->credits)
     MCI_FAIL(meshcclInternalError, "rank %u sent more than its %u credits on channel %u", lane->peer->rank,
-             engine->options.credits, lane->channel);
+             lane->peer->credits, lane->channel);
   mci_arrival* arrival = &lane->arrivals[lane->arrived % MCI_MAX_CREDITS];
   *arrival = (mci_arrival){.bytes = header->bytes, .sequence = header->sequence, .fingerprint = header->fingerprint};
   *out = arrival;
@@ -74,7 +73,7 @@ static meshcclResult_t new_arrival(mci_lane* lane, const mci_header* header, mci
 
 static meshcclResult_t slot_for(mci_lane* lane, size_t bytes, char** out) {
   mci_engine* engine = lane->peer->engine;
-  size_t credits = engine->options.credits;
+  size_t credits = lane->peer->credits;
   if (!lane->slots) {
     lane->slot_bytes = lane->peer->eager_bytes;
     lane->slots = mci_alloc_aligned(64, credits * lane->slot_bytes);

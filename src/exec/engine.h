@@ -78,13 +78,13 @@ typedef struct mci_lane {
   uint64_t sent, acked;               /* slices */
   mci_op* in_flight[MCI_MAX_CREDITS]; /* whose memory slice number i % 64 lends, NULL none */
   uint64_t references;                /* bit i % 64: slice i went by reference */
-  char* staging;                      /* `credits` slots of slice_bytes, NULL until needed */
+  char* staging;                      /* slots of slice_bytes, one per credit, NULL until needed */
   struct mci_shared_region staging_region;
   /* in */
   mci_arrival arrivals[MCI_MAX_CREDITS];
   uint64_t arrived, consumed, ack_sent;
   bool ack_owed;
-  char* slots; /* `credits` places for payloads, NULL until needed */
+  char* slots; /* places for payloads, one per credit, NULL until needed */
   size_t slot_bytes;
 } mci_lane;
 
@@ -106,6 +106,7 @@ typedef struct mci_peer {
   void* ep;
   meshcclTransportFigures_t figures;
   size_t eager_bytes;       /* payloads up to here go by value */
+  uint32_t credits;         /* of each lane, the same at both ends */
   bool raw;                 /* lent by address: this rank itself, or a peer of the process that cannot map */
   bool introduced;          /* our blob is on its way */
   bool broken;              /* nothing goes to it any more; the engine has failed or is about to */

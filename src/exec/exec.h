@@ -39,7 +39,7 @@ typedef struct {
   const meshcclTransport_t* transports[8];
   uint32_t ntransports;
   uint64_t slice_bytes;
-  uint32_t credits;
+  uint32_t credits; /* messages under way per lane; 0: by transport */
   uint64_t stall_ns; /* an operation without any progress for so long is a Timeout */
   /* So long a broken connection is only evidence, for the owner may be about to learn the cause and fail the engine: of
    * a rank that aborts or dies, what was sent last breaks first. 0: reported at once. */

@@ -89,17 +89,16 @@ static uint64_t slice_length(const mci_lane* lane, const mci_departure* d, uint3
   return MCI_MIN(per_slice, d->elements - begin);
 }
 
-static bool has_credit(const mci_lane* lane) { return lane->sent - lane->acked < lane->peer->engine->options.credits; }
+static bool has_credit(const mci_lane* lane) { return lane->sent - lane->acked < lane->peer->credits; }
 
 static char* staging_slot(mci_lane* lane) {
-  const mci_engine_options* options = &lane->peer->engine->options;
-  return lane->staging + (lane->sent % options->credits) * options->slice_bytes;
+  return lane->staging + (lane->sent % lane->peer->credits) * lane->peer->engine->options.slice_bytes;
 }
 
 static meshcclResult_t need_staging(mci_lane* lane) {
   mci_engine* engine = lane->peer->engine;
   if (lane->staging) return meshcclSuccess;
-  return mci_staging_alloc(engine, engine->options.credits * engine->options.slice_bytes, &lane->staging,
+  return mci_staging_alloc(engine, lane->peer->credits * engine->options.slice_bytes, &lane->staging,
                            &lane->staging_region);
 }
 
@@ -351,17 +350,18 @@ const mci_arrival* mci_lane_front(const mci_lane* lane) {
   return lane->consumed != lane->arrived && front->full ? front : NULL;
 }
 
-/* References are acknowledged at once, because the sender's memory waits for it; values when half the credits are used.
- */
+/* References are acknowledged at once, because the sender's memory waits for it; values when half of up to four
+ * credits is used, a quarter of more: the acknowledgement has the time of the other credits to come back. */
 void mci_lane_consume(mci_lane* lane) {
   mci_engine* engine = lane->peer->engine;
+  uint32_t credits = lane->peer->credits, enough = credits > 4 ? credits / 4 : MCI_MAX(1u, credits / 2);
   mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
   front->full = false;
   lane->consumed++;
   engine->unconsumed--;
   mci_gain(&engine->bytes_received, front->bytes);
   lane->peer->bytes_received += front->bytes;
-  if (front->by_reference || lane->consumed - lane->ack_sent >= MCI_MAX(1u, engine->options.credits / 2)) {
+  if (front->by_reference || lane->consumed - lane->ack_sent >= enough) {
     lane->ack_owed = true;
     mci_lane_list(lane);
   }

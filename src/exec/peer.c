@@ -6,6 +6,8 @@
 #include "exec/engine.h"
 
 #define EAGER_BYTES ((size_t)8192)
+#define LENT_CREDITS 4u
+#define CARRIED_CREDITS 8u
 
 /* Index of the first peer whose rank is not below `rank`. */
 static uint32_t position(const mci_engine* engine, uint32_t rank) {
@@ -130,6 +132,7 @@ static meshcclResult_t connect_peer(mci_peer* peer, const unsigned char* blob, s
       MCI_FAIL(meshcclNotSupported, "transport %s carries %zu bytes per message, MESHCCL_SLICE is %llu: set it to %zu",
                transport->name, largest, (unsigned long long)engine->options.slice_bytes, largest);
     peer->eager_bytes = maps ? MCI_MIN(largest, EAGER_BYTES) : largest;
+    peer->credits = engine->options.credits ? engine->options.credits : maps ? LENT_CREDITS : CARRIED_CREDITS;
     MCI_INFO("%s: rank %u reaches rank %u over %s: %s", engine->options.name, engine->options.rank, peer->rank,
              transport->name, passed);
   }
