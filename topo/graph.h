@@ -94,6 +94,8 @@ uint32_t mci_topo_group_size(const mci_topo* topo, uint32_t level, uint32_t grou
 uint32_t mci_topo_group_rank(const mci_topo* topo, uint32_t level, uint32_t group, uint32_t i);
 uint32_t mci_topo_nclasses(const mci_topo* topo); /* nlevels + 1 */
 mci_link mci_topo_class(const mci_topo* topo, uint32_t link_class);
+/* Measured figures instead of the described ones; before the topology is asked by other threads. */
+void mci_topo_set_class(mci_topo* topo, uint32_t link_class, mci_link link);
 /* Highest class of the links on the straight way from a to b, as if no node or link were missing: 0 within a group of
  * level 0. For neighbours it is the class of their link. */
 uint32_t mci_topo_pair_class(const mci_topo* topo, uint32_t a, uint32_t b);

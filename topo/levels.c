@@ -320,6 +320,10 @@ uint32_t mci_topo_nclasses(const mci_topo* topo) { return topo->nlevels + 1; }
 mci_link mci_topo_class(const mci_topo* topo, uint32_t link_class) {
   return link_class ? topo->level[link_class - 1].link : topo->link;
 }
+void mci_topo_set_class(mci_topo* topo, uint32_t link_class, mci_link link) {
+  mci_link* place = link_class ? &topo->level[link_class - 1].link : &topo->link;
+  *place = link;
+}
 uint32_t mci_topo_pair_class(const mci_topo* topo, uint32_t a, uint32_t b) {
   return mci_levels_class(topo, mci_grid_node(topo, a), mci_grid_node(topo, b));
 }

@@ -4,8 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static const char* described(const perf_world* world) {
+  return world->options.topology ? world->options.topology : getenv("MESHCCL_TOPO");
+}
+
+bool perf_bound_described(const perf_world* world) { return described(world) != NULL; }
+
 meshcclResult_t perf_bound_open(perf_world* world, int nranks) {
-  const char* spec = world->options.topology ? world->options.topology : getenv("MESHCCL_TOPO");
+  const char* spec = described(world);
   char full[32];
   snprintf(full, sizeof(full), "full:%d", nranks);
   PERF_CALL(world, meshcclTopoParse(&world->topology, spec ? spec : full));

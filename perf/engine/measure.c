@@ -135,7 +135,7 @@ static void rate(const perf_rank* rank, const perf_line* line, perf_half* out) {
   out->algbw = out->time_us > 0 ? (double)line->bytes / out->time_us / 1e3 : 0;
   out->busbw = out->algbw * p->bus_factor(rank->group_size);
   out->bound_percent = -1;
-  if (rank->world->options.bound) out->bound_percent = perf_bound_percent(rank, line, out->time_us);
+  if (rank->world->topology) out->bound_percent = perf_bound_percent(rank, line, out->time_us);
 }
 
 meshcclResult_t perf_measure(perf_rank* ranks, const perf_line* line, bool in_place, perf_half* out) {

@@ -48,6 +48,12 @@ void perf_report_head(perf_report* r, const perf_device* devices, int n) {
   perf_report_files_head(r, devices, n);
 }
 
+static void add_share(perf_report* r, double percent) {
+  r->share_sum += percent;
+  r->shares++;
+  if (percent > r->best_share) r->best_share = percent;
+}
+
 void perf_report_row(perf_report* r, const perf_row* row) {
   char now[PERF_NUMBER];
   perf_columns_row(stdout, &r->columns, row, perf_now(now));
@@ -57,6 +63,7 @@ void perf_report_row(perf_report* r, const perf_row* row) {
     r->bandwidth_sum += row->half[side].busbw;
     r->bandwidths++;
     if (row->half[side].wrong > 0) r->wrong += row->half[side].wrong;
+    if (row->half[side].bound_percent >= 0) add_share(r, row->half[side].bound_percent);
   }
 }
 
@@ -67,6 +74,8 @@ bool perf_report_close(perf_report* r, const char* error) {
   if (!error) {
     printf("# %-20s : %.0f %s\n", "Out of bounds values", r->wrong, right ? "OK" : "FAILED");
     printf("# %-20s : %g %s\n", "Avg bus bandwidth", average, !wanted ? "" : fast ? "OK" : "FAILED");
+    if (r->shares > 0)
+      printf("# %-20s : %.4g %%, best %.4g %%\n", "Avg % of bound", r->share_sum / r->shares, r->best_share);
     printf("#\n# Collective test concluded: %s\n", r->world->program->program);
   }
   fflush(stdout);

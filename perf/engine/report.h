@@ -18,6 +18,8 @@ typedef struct {
   FILE* csv;
   double bandwidth_sum, wrong;
   int bandwidths;
+  double share_sum, best_share; /* of the bound, in percent */
+  int shares;
 } perf_report;
 
 /* Opens the files. False, with a message on stderr, when one cannot be written. */

@@ -125,7 +125,8 @@ meshcclResult_t perf_world_open(perf_world* world) {
     world->process = world->ranks[0].rank;
     world->nprocesses = world->ranks[0].nranks;
   }
-  return world->options.bound ? perf_bound_open(world, world->ranks[0].nranks) : meshcclSuccess;
+  bool wanted = world->options.bound || perf_bound_described(world);
+  return wanted ? perf_bound_open(world, world->ranks[0].nranks) : meshcclSuccess;
 }
 
 static void* leave(void* rank) {

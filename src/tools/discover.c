@@ -18,7 +18,7 @@ static const char usage[] =
     "there\n"
     "  --hostfile FILE      the same from a file\n"
     "  --hwloc DESCRIPTION  a described machine instead of this one, such as \"package:2 l3:2 core:4 pu:1\"\n"
-    "The figures of links are not measured: edit them.\n";
+    "The figures of links are not measured: edit them, or let meshccl tune measure them.\n";
 
 typedef struct {
   const char *hosts, *hostfile, *machine;

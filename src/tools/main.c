@@ -11,6 +11,7 @@ static const mci_tool tools[] = {
     {"topo", mci_tool_topo, "check, describe and draw a topology, with the bounds of every collective"},
     {"plan", mci_tool_plan, "compare the algorithms for a collective on a topology, print and prove their programs"},
     {"verify", mci_tool_verify, "prove a schedule in text, or say what is wrong with it"},
+    {"tune", mci_tool_tune, "measure the links between the ranks of a job and write a topology with their figures"},
     {"top", mci_tool_top, "show what the ranks of a running job do and whom they wait for"},
     {"version", mci_tool_version, "print the version"},
 };

@@ -16,6 +16,7 @@ int mci_tool_topo(int argc, char** argv);
 int mci_tool_discover(int argc, char** argv); /* topo --discover */
 int mci_tool_plan(int argc, char** argv);
 int mci_tool_verify(int argc, char** argv);
+int mci_tool_tune(int argc, char** argv);
 int mci_tool_top(int argc, char** argv);
 int mci_tool_version(int argc, char** argv);
 #endif

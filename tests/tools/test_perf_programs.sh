@@ -15,6 +15,8 @@ for program in "$bin"/*_perf; do
   says "$name: nothing is wrong" "Out of bounds values *: 0 OK"
 done
 # shellcheck disable=SC2086
+good "all_reduce_perf on a topology" "$bin/all_reduce_perf" --np 4 --topo torus:2x2 $small
+says "the foot has the share of the bound" "^# Avg % of bound *: [0-9.]+ %, best [0-9.]+ %"
 good "all_gather_perf on a topology, with the bound" "$bin/all_gather_perf" --np 4 --topo torus:2x2 --bound $small -d bfloat16
 good "threads and ranks per thread" "$bin/all_reduce_perf" --np 2 -t 2 -g 2 -b 4K -e 4K -n 1
 good "a stream, registered pages, a root each" "$bin/broadcast_perf" --np 2 -y 0 -R 1 -r all -b 8 -e 4K -f 8 -n 1
