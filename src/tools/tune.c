@@ -1,6 +1,6 @@
-/* meshccl tune: measures the links that the ranks of a job have, class by class, and writes the topology in use with the
- * measured figures as a machine file, for MESHCCL_TOPO and `meshccl plan`. Started like any program with ranks; what is
- * measured, and between whom, is in tune_measure.c. */
+/* meshccl tune: measures the links that the ranks of a job have, class by class, and writes the topology in use with
+ * the measured figures as a machine file, for MESHCCL_TOPO and `meshccl plan`. Started like any program with ranks;
+ * what is measured, and between whom, is in tune_measure.c. */
 #include "tools/tune.h"
 
 #include <errno.h>

@@ -1,20 +1,20 @@
 /* Measures links between ranks with the calls that every program has: small messages back to back, and streams one way
- * and both ways. Teams take turns, round after round, so that a machine that slows down slows all alike; who has no turn
- * waits in a barrier. Called by tune.c on every rank. */
+ * and both ways. Teams take turns, round after round, so that a machine that slows down slows all alike; who has no
+ * turn waits in a barrier. Called by tune.c on every rank. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "tools/tune.h"
 
-#define SMALL 8               /* bytes */
-#define PIECE (1 << 20)       /* bytes of a message of a stream */
+#define SMALL 8         /* bytes */
+#define PIECE (1 << 20) /* bytes of a message of a stream */
 #define MAX_PIECES 64
-#define REPEATS 100           /* bursts of one size in a round */
-#define STREAM_NS 20000000u   /* that a stream is to take, about */
+#define REPEATS 100         /* bursts of one size in a round */
+#define STREAM_NS 20000000u /* that a stream is to take, about */
 
-#define TRY(call)                                \
-  do {                                           \
-    meshcclResult_t try_result_ = (call);        \
+#define TRY(call)                                          \
+  do {                                                     \
+    meshcclResult_t try_result_ = (call);                  \
     if (try_result_ != meshcclSuccess) return try_result_; \
   } while (0)
 

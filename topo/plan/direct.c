@@ -80,7 +80,8 @@ typedef void (*visit)(const plan*, mci_affine peer, uint32_t distance);
 
 static void each_peer(const plan* p, bool ascending, visit step) {
   uint32_t stride = p->channels, first = p->channel + 1, edge = ascending ? p->n - 1 - p->rank : p->rank;
-  uint32_t all = first < p->n ? (p->n - 1 - first) / stride + 1 : 0, near = edge < first ? 0 : (edge - first) / stride + 1;
+  uint32_t all = first < p->n ? (p->n - 1 - first) / stride + 1 : 0,
+           near = edge < first ? 0 : (edge - first) / stride + 1;
   struct {
     uint32_t distance, count;
   } runs[2] = {{first, near}, {first + near * stride, all - near}};
