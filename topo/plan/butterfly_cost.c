@@ -96,6 +96,12 @@ static uint64_t bytes_of(const question* q, uint32_t s) {
   return q->form.whole ? part : mci_cost_share(part, 1, UINT64_C(2) << s);
 }
 
+static bool has_pair(const mci_butterfly* b) {
+  for (uint32_t a = 0; a < b->naxes; a++)
+    if (b->bits[a] == 1) return true;
+  return false;
+}
+
 static bool equal_sides(const mci_butterfly* b) {
   for (uint32_t a = 1; a < b->naxes; a++)
     if (b->bits[a] != b->bits[0]) return false;
@@ -119,7 +125,7 @@ static uint64_t predict_grid(question* q) {
   for (uint32_t copy = 0; copy < orders; copy++) longest = MCI_MAX(longest, alone[copy]);
   for (uint32_t a = 0; a < b->naxes; a++) busy = MCI_MAX(busy, q->busy[a]);
   if (equal_sides(b)) return MCI_MAX(longest + q->delay, busy + q->delay / 2);
-  return MCI_MAX(longest + q->delay, together + (b->swing ? q->delay * 3 / 4 : q->delay / 2));
+  return MCI_MAX(longest + q->delay, together + (!b->swing ? q->delay / 2 : has_pair(b) ? q->delay : q->delay * 3 / 4));
 }
 
 static uint64_t predict_full(question* q) {

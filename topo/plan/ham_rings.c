@@ -25,7 +25,7 @@
 #define COLLS (MCI_COLL_BIT(MCI_ALL_REDUCE) | MCI_COLL_BIT(MCI_ALL_GATHER) | MCI_COLL_BIT(MCI_REDUCE_SCATTER))
 #define RINGS 4
 #define MAX_RANKS 65536 /* the cycles are walked once by every rank */
-#define PATIENCE 32     /* part of the time that is added: at equal bytes, fewer steps have fewer ranks to wait for */
+#define PATIENCE 16     /* part of the time that is added: at equal bytes, fewer steps have fewer ranks to wait for */
 #define MAX_LISTED 4096 /* ranks whose blocks are listed one by one in every program */
 
 static const char* refuse(const mci_topo* topo, const mci_request* request, char* buffer, size_t size) {

@@ -138,16 +138,17 @@ typedef struct {
   uint64_t ready[MCI_MAX_DIMS][MCI_PHASES_MAX_CHUNKS]; /* when a unit has finished the last phase counted */
 } timeline;
 
-/* A line is free for the next unit when the rank at its end, which waits for nobody, has sent; not where delays, rather
- * than bytes, fill the time of a step. */
-static uint64_t line_time(const question* q, uint32_t color, uint32_t level) {
+/* An axis is free for what comes next when a unit has passed; a line when the rank at its end, which waits for nobody,
+ * has sent. Where delays, rather than bytes, fill the time of a step, single units of two colours take turns. */
+static uint64_t sent_time(const question* q, uint32_t color, uint32_t level) {
   uint32_t a = q->phases->order[color][level];
   const mci_axis* axis = &q->phases->axes[a];
-  if (axis->ring) return UINT64_MAX / 2;
   const mci_link* link = &q->links[a].link;
   uint64_t piece = mci_cost_share(piece_bytes(q, color, level), 1, q->chunks);
-  if (mci_cost_wire(link, piece) < mci_cost_wire(link, MCI_MIN(piece, q->message)) + link->lat_ps)
-    return UINT64_MAX / 2;
+  bool waits = mci_cost_wire(link, piece) < mci_cost_wire(link, MCI_MIN(piece, q->message)) + link->lat_ps;
+  uint64_t steps = axis->ring && !axis->one_way ? axis->n / 2 : axis->n - 1;
+  if (waits && units(q) == 1) return steps * (mci_cost_wire(link, piece) + link->cost_ps);
+  if (axis->ring || waits) return UINT64_MAX / 2;
   return (axis->n - 1) * (mci_cost_wire(link, piece) + link->cost_ps) * (q->chunks / units(q));
 }
 
@@ -157,7 +158,7 @@ static void run_phase(const question* q, timeline* t, uint32_t level, bool gathe
       uint64_t* free = &t->free[q->phases->order[c][level]];
       uint64_t start = MCI_MAX(*free, t->ready[c][k]);
       t->ready[c][k] = start + unit_time(q, c, level, gather);
-      *free = MCI_MIN(start + line_time(q, c, level), t->ready[c][k]);
+      *free = MCI_MIN(start + sent_time(q, c, level), t->ready[c][k]);
     }
   }
 }
@@ -171,8 +172,9 @@ static void run_turn(const question* q, timeline* t, uint32_t color) {
   for (uint32_t scattered = 0, gathered = 0; gathered < n;) {
     bool next = gathered < scattered && (scattered == n || ready[gathered] <= ready[scattered]);
     uint32_t k = next ? gathered++ : scattered++;
-    *free = MCI_MAX(*free, ready[k]) + (next ? gather : scatter);
-    ready[k] = *free;
+    uint64_t start = MCI_MAX(*free, ready[k]);
+    ready[k] = start + (next ? gather : scatter);
+    *free = MCI_MIN(start + sent_time(q, color, level), ready[k]);
   }
 }
 
@@ -193,7 +195,7 @@ static bool has_timeline(const question* q) {
   for (uint32_t a = 0; a < q->phases->naxes; a++) {
     const mci_axis_links* links = &q->links[a];
     if (links->load > 1 || links->detour || links->passes) return false;
-    if (!q->phases->axes[a].ring && q->phases->coll == MCI_ALL_REDUCE) return false;
+    if (!q->phases->axes[a].ring && q->phases->axes[a].n > 2 && q->phases->coll == MCI_ALL_REDUCE) return false;
   }
   return true;
 }
