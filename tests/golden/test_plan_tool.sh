@@ -19,7 +19,7 @@ expect() {
   grep -Eq -- "$pattern" <<<"$text" || fail "plan $*: no \"$pattern\" in: $text"
 }
 
-expect 0 '^\* grid ' torus:4x4 all_reduce 16M
+expect 0 '^\* sweep ' torus:4x4 all_reduce 16M
 expect 0 '^\* exchange ' full:4 allreduce 64
 expect 0 '^\* ring ' torus:4x4 all_reduce 16M --algo ring
 expect 0 'exchange +more than 16 ranks' mesh:5x5 all_reduce 1M

@@ -11,6 +11,7 @@ extern const mci_family mci_family_bidir_ring;
 extern const mci_family mci_family_ring;
 extern const mci_family mci_family_grid;
 extern const mci_family mci_family_comb;
+extern const mci_family mci_family_sweep;
 extern const mci_family mci_family_packing;
 extern const mci_family mci_family_tree;
 extern const mci_family mci_family_arcs;

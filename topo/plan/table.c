@@ -7,6 +7,7 @@ const mci_family* const mci_families[] = {
     &mci_family_bidir_ring,
     &mci_family_grid,
     &mci_family_comb,
+    &mci_family_sweep,
     &mci_family_packing,
     &mci_family_ring,
     &mci_family_tree,
