@@ -1,6 +1,6 @@
 /* Packs spanning trees; see packing.h. Round by round one tree is grown from a center of the graph, always by the link
- * with the least LAMBDA * (trees on it so far) + (depth of its near end): light links first, shallow trees among them.
- * Each tree is then hung up in its middle. The first rounds only settle the loads: links near the centers run ahead of
+ * with the least LAMBDA * (load above the pace) + (depth of its near end), the pace being what every link would bear by
+ * then if all bore alike (0 where rates differ): shallow trees, and links that are ahead wait for the others. Each tree is then hung up in its middle. The first rounds only settle the loads: links near the centers run ahead of
  * the others, and trees from then on load all links evenly at any time, which the order of messages needs more than
  * anything else. Of the rounds that count the first ones are kept that together load the busiest link least per tree,
  * at least half of them.
@@ -19,6 +19,8 @@
 typedef struct {
   mci_packing_graph g;
   uint64_t *load, *before; /* per link; before: when the first tree that counts began */
+  bool even; /* all links have one rate */
+  uint64_t ngrown, pace;
   uint8_t* tree;           /* per rank: bit per port, the links of the tree under way */
   uint8_t* port;
   uint16_t* depth;
@@ -93,13 +95,16 @@ static bool find_centers(state* s) {
 static void offer(state* s, uint32_t v) {
   for (uint32_t p = 0; p < MCI_PACKING_PORTS && s->g.peer[v][p] != NONE; p++) {
     if (s->depth[s->g.peer[v][p]] != UINT16_MAX) continue;
-    uint64_t cost = LAMBDA * s->load[s->g.link[v][p]] + (uint64_t)MCI_PACKING_UNIT * s->depth[v];
+    uint64_t load = s->load[s->g.link[v][p]] + s->g.weight[s->g.link[v][p]];
+    uint64_t cost = LAMBDA * (load > s->pace ? load - s->pace : 0) + (uint64_t)MCI_PACKING_UNIT * s->depth[v];
     uint64_t key = mci_packing_key(cost, s->depth[v], mci_packing_random(&s->g));
     mci_packing_push(&s->g, (mci_packing_way){key, v, p});
   }
 }
 
 static void grow(state* s, uint32_t root) {
+  s->ngrown++;
+  s->pace = s->even ? s->ngrown * (s->g.n - 1) * MCI_PACKING_UNIT / s->g.nlinks : 0;
   memset(s->tree, 0, s->g.n);
   memset(s->depth, 0xff, s->g.n * sizeof *s->depth);
   s->g.nheap = 0;
@@ -171,6 +176,7 @@ meshcclResult_t mci_packing_grow_any(const mci_topo* topo, mci_packing* packing)
   state s = {0};
   MCI_TRY(create(topo, &s));
   packing->bw_Bps = s.g.bw_Bps;
+  s.even = !mci_topo_is_uneven(topo);
   if (find_centers(&s)) pack(&s, packing);
   destroy(&s);
   return meshcclSuccess;
