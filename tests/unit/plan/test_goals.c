@@ -236,6 +236,60 @@ static void tori_reach_the_bound_in_as_many_hops_as_there_must_be(void** state) 
   close_rows();
 }
 
+/* ---- damage, unequal links, other collectives: no limit was asked for; these are what must not be lost again ---- */
+static void other_collectives_come_near_their_bounds(void** state) {
+  (void)state;
+  static const mci_coll colls[] = {MCI_ALL_GATHER, MCI_REDUCE_SCATTER, MCI_BROADCAST,
+                                   MCI_REDUCE,     MCI_GATHER,         MCI_SCATTER};
+  static const char* specs[] = {"mesh:8x8@0ns",
+                                "torus:8x8@0ns",
+                                "mesh:5x5@0ns,dead=2.2",
+                                "mesh:8x8@0ns,dead=3.3",
+                                "mesh:10x15@0ns,dead=4.7+0.3+9.9",
+                                "torus:8x8@0ns,dead=3.3"};
+  for (size_t i = 0; i < MCI_COUNT(specs) * MCI_COUNT(colls); i++)
+    check_share(&(run){specs[i / MCI_COUNT(colls)], colls[i % MCI_COUNT(colls)], MIB(64), 0, NULL, NULL, 0}, 95, false);
+  check_share(&(run){"mesh:8x8@0ns", MCI_ALL_TO_ALL, MIB(64), 0, NULL, NULL, 0}, 95, false);
+  check_share(&(run){"torus:8x8@0ns", MCI_ALL_TO_ALL, MIB(64), 0, NULL, NULL, 0}, 95, false);
+  close_rows();
+}
+
+static void slower_seams_are_loaded_by_their_rate(void** state) {
+  (void)state;
+  static const char* specs[] = {"mesh:10x15@0ns,level=tile:5x5:22.5GB/s", "mesh:8x8@0ns,level=tile:4x4:45GB/s",
+                                "torus:8x8@0ns,level=tile:4x4:22.5GB/s"};
+  for (size_t i = 0; i < MCI_COUNT(specs); i++)
+    check_share(&(run){specs[i], MCI_ALL_REDUCE, MIB(64), 0, NULL, NULL, 0}, 90, false);
+  close_rows();
+}
+
+/* All that one rank does before its first message: choice and program. */
+static void a_plan_around_holes_takes_little_time(void** state) {
+  (void)state;
+  static const struct {
+    const char* spec;
+    double seconds;
+  } rows[] = {{"mesh:10x15@dead=4.7+0.3+9.9", 1}, {"mesh:50x60@dead=4.7+10.3+49.9", 60}};
+  static const mci_coll colls[] = {MCI_ALL_REDUCE, MCI_ALL_GATHER, MCI_BROADCAST};
+  for (size_t i = 0; i < MCI_COUNT(rows) * MCI_COUNT(colls); i++) {
+    clock_t start = clock();
+    mci_topo* topo = plan_topo(rows[i / MCI_COUNT(colls)].spec);
+    mci_request request = {.coll = colls[i % MCI_COUNT(colls)], .bytes = MIB(64)};
+    mci_candidate choice;
+    mci_program* program;
+    check_ok(mci_plan_choose(topo, &request, NULL, &choice));
+    check_ok(mci_plan_build(topo, &request, &choice, 5, &program));
+    double seconds = (double)(clock() - start) / CLOCKS_PER_SEC, limit = rows[i / MCI_COUNT(colls)].seconds;
+    char what[128];
+    snprintf(what, sizeof what, "%s %s by %s", rows[i / MCI_COUNT(colls)].spec, mci_coll_name(request.coll),
+             choice.family->name);
+    note(what, seconds, "s", limit, seconds <= limit);
+    mci_program_destroy(program);
+    mci_topo_destroy(topo);
+  }
+  close_rows();
+}
+
 /* ---- between the smallest and the largest ---- */
 static void middle_sizes_reach_most_of_the_stronger_bound(void** state) {
   (void)state;
@@ -261,6 +315,9 @@ int main(int argc, char** argv) {
       cmocka_unit_test(a_tray_is_faster_than_its_ring),
       cmocka_unit_test(gathering_and_scattering_on_meshes),
       cmocka_unit_test(tori_reach_the_bound_in_as_many_hops_as_there_must_be),
+      cmocka_unit_test(other_collectives_come_near_their_bounds),
+      cmocka_unit_test(slower_seams_are_loaded_by_their_rate),
+      cmocka_unit_test(a_plan_around_holes_takes_little_time),
       cmocka_unit_test(middle_sizes_reach_most_of_the_stronger_bound),
   };
   if (argc > 1) cmocka_set_test_filter(argv[1]);
