@@ -14,6 +14,8 @@
 #define LAT_SLACK 2 /* the same for the delay of a hop, which messages do not lengthen for each other */
 #define CREDITS 8 /* messages that a lane can be expected to have under way */
 #define MIN_MESSAGE 4096
+#define MIN_SLOW_MESSAGE 1024 /* on links that take longer than 50 us for MIN_MESSAGE */
+#define QUICK_PER_SECOND 20000
 #define MIN_CHUNKS 4 /* of a tree, before there are more trees */
 #define LEAST_ROUNDS 8
 #define ENOUGH_OWNED 128
@@ -22,11 +24,17 @@
 #define MOST_PLACES (UINT32_C(1) << 20) /* trees times ranks */
 #define MOST_PARTS 65536
 
+/* What a message costs its ends is little against the time that a slow link takes for it: there they may be shorter. */
+static uint64_t min_message(const mci_topo* topo) {
+  uint64_t quick = mci_topo_worst(topo).bw_Bps / QUICK_PER_SECOND;
+  return MCI_MAX(MCI_MIN(quick, (uint64_t)MIN_MESSAGE), (uint64_t)MIN_SLOW_MESSAGE);
+}
+
 /* Trees for so many bytes: with few bytes there is no use for many. */
 static uint32_t rounds_of(const mci_topo* topo, uint64_t bytes) {
   uint32_t rounds = LEAST_ROUNDS;
   uint64_t most = MCI_MIN((uint64_t)MCI_PACKING_MAX_TREES, MOST_PLACES / mci_topo_nranks(topo));
-  while (2 * rounds <= most && bytes / MIN_MESSAGE / MIN_CHUNKS >= 2 * rounds) rounds *= 2;
+  while (2 * rounds <= most && bytes / min_message(topo) / MIN_CHUNKS >= 2 * rounds) rounds *= 2;
   return rounds;
 }
 
@@ -96,7 +104,7 @@ static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost
   const mci_packing* trees;
   *out = (mci_plan_cost){.cost_ps = UINT64_MAX, .chunks = 1};
   if (trees_of(topo, request, &trees) != meshcclSuccess) return;
-  uint32_t most = (uint32_t)MCI_MIN(request->bytes / MIN_MESSAGE / trees->ntrees, MOST_PARTS / trees->ntrees);
+  uint32_t most = (uint32_t)MCI_MIN(request->bytes / min_message(topo) / trees->ntrees, MOST_PARTS / trees->ntrees);
   for (uint32_t chunks = MCI_MAX(most, 1u); chunks > 0; chunks /= 2) {
     figures f = figures_of(topo, request, trees, chunks);
     uint64_t time = time_of(trees, &f, chunks);
