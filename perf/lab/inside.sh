@@ -203,9 +203,11 @@ plan_wires
 wire
 say "shape $LAB_SPEC $LAB_RATE"
 measure_link
-# The described links are those that a stream found: payload per second, half a round trip.
+# The described links are those that a stream found: payload per second, half a round trip; and a frame of the tcp
+# transport (transports/tcp/wire.h) is 40 bytes in front of every message.
+frame=40
 case $LAB_SPEC in *@*) join=, ;; *) join=@ ;; esac
-spec=$LAB_SPEC$join${one_way}B/s,$(awk -v t="$round_trip" 'BEGIN { printf "%d", t * 500 }')ns
+spec=$LAB_SPEC$join${one_way}B/s,$(awk -v t="$round_trip" -v bytes=$frame -v rate="$one_way" 'BEGIN { printf "%dns,o=%dns", t * 500, 1e9 * bytes / rate }')
 list=$(cut -d' ' -f2 "$folder/hosts" | tr '\n' ,)
 list=${list%,}
 if [ -n "$LAB_SHELL" ]; then
