@@ -5,7 +5,7 @@
 #include "base/base.h"
 #include "topo/plan/comb.h"
 
-#define MAX_CHANNELS ((2 * MCI_MAX_DIMS - 1) * 2 * MCI_MAX_DIMS)
+#define MAX_ORDERS ((2 * MCI_MAX_DIMS - 1) * 2 * MCI_MAX_DIMS)
 
 typedef enum {
   SUM_PASS, /* out?, > <- x + <   a partial sum on its way; x: what this rank has of it */
@@ -21,17 +21,18 @@ typedef struct {
   uint32_t part;
   uint8_t role;
   bool arrives, departs, own_input; /* own_input: x is the rank's input, else what stands in its output */
-  uint8_t class, level;
+  uint8_t class, level, lane;
   uint32_t tree;
+  uint32_t place; /* among those of its lane */
 } event;
 
 typedef struct {
   const mci_combs* combs;
   mci_build* b;
-  uint32_t nchannels;
-  event* events[MAX_CHANNELS];
-  uint32_t nevents[MAX_CHANNELS], cap[MAX_CHANNELS];
-  uint32_t* index[MAX_CHANNELS]; /* per part: the place of its event that is not SEND */
+  uint32_t norders; /* link directions, times kinds of lanes */
+  event* events[MAX_ORDERS];
+  uint32_t nevents[MAX_ORDERS], cap[MAX_ORDERS];
+  uint32_t* index[MAX_ORDERS]; /* per part: the place of its event that is not SEND */
   meshcclResult_t result;
 } builder;
 
@@ -39,6 +40,7 @@ typedef struct {
 typedef struct {
   const mci_comb_class* class;
   uint32_t tree, level;
+  uint32_t part, first, count; /* of its chunks: number of the first part */
   unsigned dir;
   uint32_t n, x;   /* axis, and position on it */
   uint32_t y;      /* position in the order of travel */
@@ -58,31 +60,32 @@ static spot spot_of(const mci_combs* combs, const mci_comb_class* class, uint32_
   return s;
 }
 
-/* Where all sides are equal, partial sums, totals and spines have channels of their own, so that one that is late holds
- * up only its like. On other sides they share one: their periods differ, and only one common order keeps them apart. */
-static uint16_t channel_of(const mci_combs* combs, const mci_comb_class* class, uint32_t level, unsigned dir,
-                           role what) {
+/* What a link direction sends in one order: all, or on squares only one kind (see comb.h). On other sides the periods
+ * differ, and only one common order keeps the kinds apart. */
+static uint32_t order_of(const mci_combs* combs, const mci_comb_class* class, uint32_t level, unsigned dir, role what) {
   uint32_t kind = 0;
-  if (combs->equal && level + 1 < combs->naxes) kind = 1 + 2 * level + (what == PASS || what == SEND);
-  return (uint16_t)((kind * combs->naxes + class->order[level]) * 2 + dir);
+  if (combs->apart && level + 1 < combs->naxes) kind = 1 + 2 * level + (what == PASS || what == SEND);
+  return (kind * combs->naxes + class->order[level]) * 2 + dir;
+}
+
+static uint16_t channel_of(const mci_combs* combs, uint32_t order, uint32_t lane) {
+  return (uint16_t)(order * combs->lanes + lane);
 }
 
 /* ---- listing ---- */
 
 static void list(builder* w, const spot* s, event* e, int64_t ps) {
   const mci_combs* combs = w->combs;
-  uint16_t channel = channel_of(combs, s->class, s->level, s->dir, (role)e->role);
   e->class = (uint8_t)(s->class - combs->classes);
   e->level = (uint8_t)s->level;
   e->tree = s->tree;
-  for (uint32_t k = 0; k < s->class->chunks && w->result == meshcclSuccess; k++) {
-    uint32_t n = w->nevents[channel];
-    w->result = mci_grow(&w->events[channel], sizeof(event), &w->cap[channel], (size_t)n + 1);
-    if (w->result != meshcclSuccess) return;
-    e->ps = ps + (int64_t)(k * s->class->period_ps);
-    e->part = s->class->part + s->tree * s->class->chunks + k;
-    w->events[channel][n] = *e;
-    w->nevents[channel]++;
+  uint32_t order = order_of(combs, s->class, s->level, s->dir, (role)e->role);
+  w->result = mci_grow(&w->events[order], sizeof(event), &w->cap[order], (size_t)w->nevents[order] + s->count);
+  for (uint32_t k = 0; k < s->count && w->result == meshcclSuccess; k++) {
+    e->lane = (uint8_t)((s->first + k) % combs->lanes);
+    e->ps = ps + (int64_t)((s->first + k) * s->class->period_ps);
+    e->part = s->part + k;
+    w->events[order][w->nevents[order]++] = *e;
   }
 }
 
@@ -112,7 +115,8 @@ static void list_spot(builder* w, const spot* s) {
   bool turns = what == SUM_KEEP; /* what departs here is a total, later */
   event e = {
       .role = (uint8_t)what, .arrives = arrives, .departs = departs && !turns, .own_input = holds_input(s, what)};
-  if (arrives || e.departs) list(w, s, &e, e.departs ? leaves : comes + (int64_t)combs->hop_ps);
+  if (arrives || e.departs)
+    list(w, s, &e, e.departs ? leaves : comes + (int64_t)combs->step_ps[s->class->order[s->level]]);
   event send = {.role = SEND, .departs = true};
   if (turns && departs) list(w, s, &send, leaves);
 }
@@ -124,33 +128,43 @@ static int compare(const void* a, const void* b) {
   return (x->role == SEND) - (y->role == SEND);
 }
 
+static meshcclResult_t sort(builder* w, uint32_t order) {
+  uint32_t places[UINT8_MAX] = {0};
+  w->index[order] = mci_alloc(w->combs->nparts * sizeof(uint32_t));
+  if (!w->index[order]) return mci_oom(w->combs->nparts * sizeof(uint32_t));
+  if (w->nevents[order]) qsort(w->events[order], w->nevents[order], sizeof(event), compare);
+  for (uint32_t i = 0; i < w->nevents[order]; i++) {
+    event* e = &w->events[order][i];
+    e->place = places[e->lane]++;
+    if (e->role != SEND) w->index[order][e->part] = e->place;
+  }
+  return meshcclSuccess;
+}
+
 static meshcclResult_t list_all(builder* w) {
   const mci_combs* combs = w->combs;
   for (uint32_t c = 0; c < combs->naxes; c++) {
     const mci_comb_class* class = &combs->classes[c];
-    for (uint32_t tree = 0; tree < class->trees; tree++)
+    for (uint32_t tree = 0, part = class->part, first, count; tree < class->trees; tree++, part += count) {
+      count = mci_comb_chunks(combs, class, tree, &first);
       for (uint32_t level = 0; level < combs->naxes && mci_comb_reaches(combs, class, tree, level); level++)
         for (unsigned dir = MCI_AHEAD; dir <= MCI_BEHIND; dir++) {
           spot s = spot_of(combs, class, tree, level, dir);
+          s.part = part, s.first = first, s.count = count;
           list_spot(w, &s);
         }
+    }
   }
   MCI_TRY(w->result);
-  for (uint32_t channel = 0; channel < w->nchannels; channel++) {
-    w->index[channel] = mci_alloc(combs->nparts * sizeof(uint32_t));
-    if (!w->index[channel]) return mci_oom(combs->nparts * sizeof(uint32_t));
-    if (w->nevents[channel]) qsort(w->events[channel], w->nevents[channel], sizeof(event), compare);
-    for (uint32_t i = 0; i < w->nevents[channel]; i++)
-      if (w->events[channel][i].role != SEND) w->index[channel][w->events[channel][i].part] = i;
-  }
+  for (uint32_t order = 0; order < w->norders; order++) MCI_TRY(sort(w, order));
   return meshcclSuccess;
 }
 
 /* ---- conditions ---- */
 
 static void after(builder* w, const event* e, uint32_t level, unsigned dir, role what) {
-  uint16_t channel = channel_of(w->combs, &w->combs->classes[e->class], level, dir, what);
-  mci_build_after(w->b, channel, mci_const((int32_t)w->index[channel][e->part] + 1));
+  uint32_t order = order_of(w->combs, &w->combs->classes[e->class], level, dir, what);
+  mci_build_after(w->b, channel_of(w->combs, order, e->lane), mci_const((int32_t)w->index[order][e->part] + 1));
 }
 
 /* The sum along the level before is complete. */
@@ -201,7 +215,8 @@ static void conditions(builder* w, const event* e, unsigned dir) {
 
 /* ---- steps ---- */
 
-static void write_step(builder* w, const event* e, unsigned dir) {
+static void write_step(builder* w, uint32_t order, const event* e) {
+  unsigned dir = order % 2;
   const mci_combs* combs = w->combs;
   const mci_axis* axis = &combs->axes[combs->classes[e->class].order[e->level]];
   mci_shape part = mci_span(mci_const(0), 1, mci_const((int32_t)e->part));
@@ -214,42 +229,31 @@ static void write_step(builder* w, const event* e, unsigned dir) {
   if (e->arrives) mci_build_src_lane(w->b, mci_const((int32_t)axis->peer[!dir]));
 }
 
-static void write_layout(builder* w) {
-  const mci_combs* combs = w->combs;
-  uint32_t* weights = mci_alloc(combs->nparts * sizeof *weights);
-  if (!weights) {
-    w->result = mci_oom(combs->nparts * sizeof *weights);
-    return;
+static void write_channel(builder* w, uint32_t order, uint32_t lane) {
+  bool begun = false;
+  for (uint32_t i = 0; i < w->nevents[order]; i++) {
+    const event* e = &w->events[order][i];
+    if (e->lane != lane) continue;
+    if (!begun) mci_build_channel(w->b, channel_of(w->combs, order, lane));
+    begun = true;
+    write_step(w, order, e);
   }
-  for (uint32_t c = 0; c < combs->naxes; c++) {
-    const mci_comb_class* class = &combs->classes[c];
-    for (uint32_t i = 0; i < class->trees * class->chunks; i++) weights[class->part + i] = class->weight;
-  }
-  mci_build_layout(w->b, 1, combs->nparts, weights);
-  mci_free(weights);
 }
 
 meshcclResult_t mci_combs_build(const mci_combs* combs, uint32_t nranks, uint32_t rank, mci_program** out) {
-  builder w = {.combs = combs, .nchannels = (2 * combs->naxes - 1) * 2 * combs->naxes};
+  uint32_t kinds = combs->apart ? 2 * combs->naxes - 1 : 1;
+  builder w = {.combs = combs, .norders = kinds * 2 * combs->naxes};
   meshcclResult_t result = list_all(&w);
   if (result != meshcclSuccess) goto done;
   w.b = mci_build_begin(MCI_ALL_REDUCE, "comb", nranks, rank, 0);
-  write_layout(&w);
-  for (uint16_t channel = 0; channel < w.nchannels; channel++) {
-    if (w.nevents[channel] == 0) continue;
-    mci_build_channel(w.b, channel);
-    for (uint32_t i = 0; i < w.nevents[channel]; i++) write_step(&w, &w.events[channel][i], channel % 2);
-  }
-  if (w.result == meshcclSuccess) {
-    result = mci_build_finish(w.b, out);
-  } else {
-    result = w.result;
-    mci_build_drop(w.b);
-  }
+  mci_build_layout(w.b, 1, combs->nparts, NULL);
+  for (uint32_t order = 0; order < w.norders; order++)
+    for (uint32_t lane = 0; lane < combs->lanes; lane++) write_channel(&w, order, lane);
+  result = mci_build_finish(w.b, out);
 done:
-  for (uint32_t channel = 0; channel < w.nchannels; channel++) {
-    mci_free(w.events[channel]);
-    mci_free(w.index[channel]);
+  for (uint32_t order = 0; order < w.norders; order++) {
+    mci_free(w.events[order]);
+    mci_free(w.index[order]);
   }
   return result;
 }

@@ -20,6 +20,7 @@ typedef struct {
   uint32_t steps;      /* longest chain of messages (one pipeline chunk) */
   uint32_t channels;
   uint32_t chunks;     /* pipeline depth the builder is to use */
+  uint32_t variant;    /* what else the builder is to know, as the family's cost chose it */
   double load;         /* bytes over the busiest link direction, in units of N */
 } mci_plan_cost;
 

@@ -32,8 +32,8 @@ typedef struct {
 
 /* Rows, by how they begin, whose limit is not reached yet: printed, but no failure. */
 static const char* const open_rows[] = {
-    "mesh:16x16@0ns all_reduce 64M by", "mesh:8x8@25GB/s,0ns,o=29320ps", "mesh:10x15@2TB/s,500ns all_reduce 256M",
-    "mesh:2x4x8@0ns reduce_scatter",    "mesh:8x8@500ns all_reduce 2M",
+    "mesh:8x8@25GB/s,0ns,o=29320ps all_reduce 64M",
+    "mesh:2x4x8@0ns reduce_scatter",
 };
 
 static unsigned missed, still_open;

@@ -4,12 +4,12 @@
 
 /* The predicted steps are the longest chain of messages. From one leaf of a tree to another it is shorter where the
  * deepest branches of the root differ. Combs and packed trees share channels: their static order chains messages of
- * different trees. The routes of blocks depend on how many parts a block has. Sweeps are made otherwise for another
- * number of chunks, so the programs say how many steps. */
+ * different trees. The routes of blocks depend on how many parts a block has. Combs and sweeps are made otherwise for
+ * another number of chunks, so the programs say how many steps. */
 static void check_depth(const plan_case* c, uint64_t steps, uint64_t depth) {
   bool shared = strcmp(c->candidate.family->name, "comb") == 0 || strcmp(c->candidate.family->name, "packing") == 0;
   if (strcmp(c->candidate.family->name, "ports") == 0) return;
-  if (shared && depth > c->candidate.cost.steps) return;
+  if (shared && depth > steps) return;
   bool blocks = c->request.coll == MCI_ALL_GATHER || c->request.coll == MCI_REDUCE_SCATTER;
   uint64_t slack = blocks && strcmp(c->candidate.family->name, "tree") == 0;
   if (depth > steps || depth + slack < steps)
@@ -18,8 +18,8 @@ static void check_depth(const plan_case* c, uint64_t steps, uint64_t depth) {
 }
 
 static uint64_t steps_of(const plan_case* c, const mci_schedule* schedule) {
-  bool sweep = strcmp(c->candidate.family->name, "sweep") == 0;
-  return sweep ? schedule->programs[0]->steps : c->candidate.cost.steps;
+  bool otherwise = strcmp(c->candidate.family->name, "sweep") == 0 || strcmp(c->candidate.family->name, "comb") == 0;
+  return otherwise ? schedule->programs[0]->steps : c->candidate.cost.steps;
 }
 
 static void prove(const plan_case* c) {
