@@ -145,6 +145,8 @@ static stage_load load_of(const question* q, uint32_t stage) {
   out.messages = stage == 0 ? c : pieces_below(q, stage) * (c - 1);
   out.bytes = crossing(h, stage, share);
   if (full) out.bytes = q->shape.listed ? listed_bytes(h, stage, bytes) : bytes - mci_cost_share(bytes, 1, c);
+  if (full && q->shape.listed && bytes) /* as many as the bytes have blocks */
+    out.messages = mci_cost_share(out.bytes, mci_topo_nranks(h->topo), bytes);
   return out;
 }
 
