@@ -38,16 +38,21 @@ static uint64_t slices(const mci_axis* axis, uint32_t chunks) {
 }
 
 static uint64_t predict(const mci_topo* topo, const mci_axis* axes, uint32_t naxes, uint64_t bytes, uint32_t chunks) {
-  uint64_t slowest = 0, delay = 0;
+  uint64_t slowest = 0, delay = 0, waits = 0;
   for (uint32_t a = 0, d = 0; a < naxes; a++, d++) {
     while (mci_topo_side(topo, d) == 1) d++;
     mci_link link = mci_topo_axis_worst(topo, d);
-    uint64_t slice = mci_cost_wire(&link, mci_cost_share(bytes, 1, (uint64_t)axes[a].n * naxes));
+    uint64_t slice_bytes = mci_cost_share(bytes, 1, (uint64_t)axes[a].n * naxes),
+             slice = mci_cost_wire(&link, slice_bytes);
     uint64_t time = slices(&axes[a], chunks) * (slice + chunks * link.cost_ps);
     slowest = MCI_MAX(slowest, time);
+    /* Many small slices wait for credits, in one stage more than in the others. */
+    uint64_t many = slices(&axes[a], chunks), pace = mci_cost_pace(&link, slice_bytes, 1);
+    if (many > MCI_COST_CREDITS && (many - MCI_COST_CREDITS) * pace > time)
+      waits = MCI_MAX(waits, (many - MCI_COST_CREDITS) * pace - time);
     delay += mci_axis_depth(&axes[a]) * link.lat_ps;
   }
-  return naxes * slowest + delay;
+  return naxes * slowest + delay + waits;
 }
 
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
