@@ -7,8 +7,8 @@
 #include "plan_test.h"
 #include "topo/sim/sim.h"
 
-#define MEAN 0.02
-#define WORST 0.70
+#define MEAN 0.01
+#define WORST 1.00
 #define SHOWN 40
 
 typedef struct {
