@@ -107,6 +107,29 @@ static void odd_shapes_holes_and_maps_are_proved(void** state) {
   for (size_t i = 0; i < MCI_COUNT(specs); i++) plan_each_case(specs[i], 2, prove);
 }
 
+/* Combs as the planner wants them: with few spines, several lanes, outer trees of fewer chunks, and apart or not. */
+static void combs_are_proved(void** state) {
+  (void)state;
+  static const char* specs[] = {
+      "mesh:7x7@500ns", "mesh:8x8@500ns", "mesh:6x6@0ns",   "mesh:3x9@2us",
+      "mesh:2x12",      "line:9",         "mesh:3x4x5@2us", "mesh:4x6@level=tile:2x6:10GB/s:3us"};
+  unsigned few_spines = 0, several_lanes = 0;
+  for (size_t i = 0; i < MCI_COUNT(specs); i++) {
+    mci_topo* topo = plan_topo(specs[i]);
+    plan_case c = {.spec = specs[i], .topo = topo};
+    for (uint64_t bytes = 1 << 12; bytes <= 1 << 20; bytes *= 4) {
+      c.request = (mci_request){.coll = MCI_ALL_REDUCE, .bytes = bytes, .message_bytes = 8192};
+      check_ok(mci_plan_choose(topo, &c.request, "comb", &c.candidate));
+      few_spines += c.candidate.cost.variant > 0;
+      several_lanes += c.candidate.cost.channels > 2 * mci_topo_ndims(c.topo);
+      prove(&c);
+    }
+    mci_topo_destroy(topo);
+  }
+  assert_true(few_spines > 0);
+  assert_true(several_lanes > 0);
+}
+
 /* Packed trees for themselves: many shapes, and enough chunks for a loop. */
 static void packed_trees_are_proved(void** state) {
   (void)state;
@@ -168,6 +191,7 @@ int main(void) {
       cmocka_unit_test(all_meshes_up_to_6x6_are_proved),
       cmocka_unit_test(all_tori_up_to_6x6_are_proved),
       cmocka_unit_test(odd_shapes_holes_and_maps_are_proved),
+      cmocka_unit_test(combs_are_proved),
       cmocka_unit_test(packed_trees_are_proved),
       cmocka_unit_test(parts_of_grids_are_proved),
   };
