@@ -130,7 +130,7 @@ static size_t table_bytes(const mci_branchings* b) { return (size_t)b->ntrees * 
 static meshcclResult_t copy(const mci_branchings* from, mci_branchings* out) {
   uint8_t* port = mci_alloc(table_bytes(from) + 1);
   if (!port) return mci_oom(table_bytes(from));
-  memcpy(port, from->port, table_bytes(from));
+  if (from->port) memcpy(port, from->port, table_bytes(from)); /* no trees: no table */
   *out = *from;
   out->port = port;
   out->next = NULL;
