@@ -9,6 +9,7 @@
 #include "topo/plan/sweep.h"
 
 #define SHARE_SUM 65536
+#define CREDITS 8 /* messages that a lane can be expected to have under way */
 #define UNIT 4096 /* of loads */
 
 uint32_t mci_sweep_offset(const mci_sweep_stage* stage, uint32_t chunk) {
@@ -49,10 +50,10 @@ static uint64_t stage_load(const mci_sweep* s, const mci_sweep_stage* stage) {
 }
 
 /* The same for predictions: scattering and gathering on a line meet in the middle of it and hold each other up, as
- * simulated by half of what they load. */
+ * simulated by a quarter of what they load. */
 static uint64_t stage_busy(const mci_sweep* s, const mci_sweep_stage* stage) {
   bool line = stage->kind != MCI_SWEEP_ALL && !s->axes[stage->axis].ring;
-  return stage_load(s, stage) * (line ? 3 : 2) / 2;
+  return stage_load(s, stage) * (line ? 5 : 4) / 4;
 }
 
 /* 1 / the share of the vector that a message of the stage carries. */
@@ -112,6 +113,16 @@ static void set_stages(mci_sweep* s, const mci_topo* topo, uint64_t bytes) {
   }
 }
 
+/* Where blocks on lines wait for each other, chunks in order do better than many at once: no more lanes than it takes
+ * to have a link's messages under way while credits return. */
+static uint32_t lanes_for_credits(const mci_sweep* s) {
+  const mci_sweep_stage* stage = &s->colors[0].stages[0];
+  uint32_t lanes = 1, turns = s->axes[stage->axis].n;
+  uint64_t message = MCI_MAX(stage->busy_ps / turns, UINT64_C(1));
+  while (lanes < MCI_SWEEP_MAX_LANES && lanes * CREDITS * message < 2 * stage->hop_ps) lanes *= 2;
+  return lanes;
+}
+
 void mci_sweep_init(mci_sweep* s, const mci_topo* topo, const mci_request* request, const mci_sweep_way* way,
                     uint32_t rank) {
   memset(s, 0, sizeof *s);
@@ -122,6 +133,8 @@ void mci_sweep_init(mci_sweep* s, const mci_topo* topo, const mci_request* reque
   set_stages(s, topo, request->bytes);
   /* Every chunk for itself, as far as there are channels; powers of two, so that segments in a channel are alike. */
   uint32_t most = (MCI_MAX_CHANNELS / (nstages(s) * s->ncolors) - 1) / 2;
+  for (uint32_t a = 0; a < s->naxes; a++)
+    if (s->way.scattered > 0 && !s->axes[a].ring) most = MCI_MIN(most, lanes_for_credits(s));
   s->lanes = 1;
   while (2 * s->lanes <= MCI_MIN(MCI_MIN(most, way->chunks), (uint32_t)MCI_SWEEP_MAX_LANES)) s->lanes *= 2;
 }
