@@ -26,7 +26,8 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
   return mci_topo_nranks(topo) == 1 ? "a single rank has no neighbours" : NULL;
 }
 
-static bool even_ring(const mci_axis* axis) { return axis->ring && axis->n % 2 == 0; }
+#define MAX_CHUNKS 16
+#define LEAST_PART 1024 /* bytes of a block's chunk */
 
 /* Slices over the busiest link of an axis. Two chunks share the far position of an even ring between both ways. */
 static uint64_t slices(const mci_axis* axis, uint32_t chunks) {
@@ -37,41 +38,47 @@ static uint64_t slices(const mci_axis* axis, uint32_t chunks) {
   return chunks == 1 ? ahead : (ahead + behind + 1) / 2;
 }
 
-static uint64_t predict(const mci_topo* topo, const mci_axis* axes, uint32_t naxes, uint64_t bytes, uint32_t chunks) {
-  uint64_t slowest = 0, delay = 0, waits = 0;
+/* Links are busy in every stage, because every colour takes them in another one, and half of the delays are hidden
+ * behind that. Small slices only pass: from end to end of every axis, or, as fast as credits come back, over its middle
+ * and on to its end; chunk after chunk on the longest. A slice of more messages than may be under way is held up where
+ * its receiver is still in the stage before. */
+static uint64_t predict(const mci_topo* topo, const mci_request* request, const mci_axis* axes, uint32_t naxes,
+                        uint32_t chunks) {
+  uint64_t slowest = 0, delay = 0, chain = 0, longest = 0, held_up = 0;
   for (uint32_t a = 0, d = 0; a < naxes; a++, d++) {
     while (mci_topo_side(topo, d) == 1) d++;
     mci_link link = mci_topo_axis_worst(topo, d);
-    uint64_t slice_bytes = mci_cost_share(bytes, 1, (uint64_t)axes[a].n * naxes),
-             slice = mci_cost_wire(&link, slice_bytes);
-    uint64_t time = slices(&axes[a], chunks) * (slice + chunks * link.cost_ps);
-    slowest = MCI_MAX(slowest, time);
-    /* Many small slices wait for credits, in one stage more than in the others. */
-    uint64_t many = slices(&axes[a], chunks), pace = mci_cost_pace(&link, slice_bytes, 1);
-    if (many > MCI_COST_CREDITS && (many - MCI_COST_CREDITS) * pace > time)
-      waits = MCI_MAX(waits, (many - MCI_COST_CREDITS) * pace - time);
-    delay += mci_axis_depth(&axes[a]) * link.lat_ps;
+    uint64_t bytes = mci_cost_share(request->bytes, 1, (uint64_t)axes[a].n * naxes * chunks);
+    uint64_t message = mci_cost_message(request), busy = mci_cost_busy(&link, bytes, message);
+    uint64_t hop = mci_cost_busy(&link, MCI_MIN(bytes, message), message) + link.lat_ps;
+    uint64_t depth = mci_axis_depth(&axes[a]), pace = mci_cost_pace(&link, MCI_MIN(bytes, message), 1);
+    uint64_t pass = depth * hop;
+    if (pace > hop - link.lat_ps) pass = MCI_MAX(pass, slices(&axes[a], chunks) * pace + depth * hop / 2);
+    slowest = MCI_MAX(slowest, slices(&axes[a], chunks) * chunks * busy);
+    delay += (depth + 1) * link.lat_ps / 2;
+    chain += pass;
+    longest = MCI_MAX(longest, pass);
+    if (bytes > MCI_COST_CREDITS * message)
+      held_up = MCI_MAX(held_up, mci_cost_wire(&link, bytes - MCI_COST_CREDITS * message));
   }
-  return naxes * slowest + delay + waits;
+  return MCI_MAX(naxes * slowest + delay + held_up, chain + (chunks - 1) * longest);
 }
 
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
   mci_axis axes[MCI_MAX_DIMS];
   uint32_t naxes = mci_grid_axes(topo, 0, axes);
-  bool even = false;
-  *out = (mci_plan_cost){.channels = 2 * naxes * naxes, .chunks = 1};
-  out->cost_ps = predict(topo, axes, naxes, request->bytes, 1);
+  *out = (mci_plan_cost){.cost_ps = UINT64_MAX, .channels = 2 * naxes * naxes, .chunks = 1};
+  for (uint32_t chunks = 1; chunks <= MAX_CHUNKS; chunks *= 2) {
+    if (chunks > 1 && request->bytes / mci_topo_nranks(topo) < (uint64_t)chunks * LEAST_PART) break;
+    uint64_t time = predict(topo, request, axes, naxes, chunks);
+    if (chunks > 1 && time >= out->cost_ps - out->cost_ps / 1000) continue;
+    out->cost_ps = time;
+    out->chunks = chunks;
+  }
   for (uint32_t a = 0; a < naxes; a++) {
-    even = even || even_ring(&axes[a]);
     out->steps += mci_axis_depth(&axes[a]);
-  }
-  uint64_t halved = predict(topo, axes, naxes, request->bytes, 2);
-  if (even && request->bytes / mci_topo_nranks(topo) >= MCI_COST_MIN_MESSAGE && halved < out->cost_ps) {
-    out->cost_ps = halved;
-    out->chunks = 2;
-  }
-  for (uint32_t a = 0; a < naxes; a++)
     out->load = MCI_MAX(out->load, (double)slices(&axes[a], out->chunks) / axes[a].n);
+  }
 }
 
 /* ---- building ---- */
