@@ -6,6 +6,7 @@
 
 #include "boot/topology.h"
 #include "tools/tools.h"
+#include "topo/advice.h"
 #include "topo/bounds.h"
 #include "topo/graph.h"
 #include "topo/machine.h"
@@ -192,6 +193,7 @@ static meshcclResult_t text_report(const mci_topo* topo, const topo_options* o, 
   MCI_TRY(mci_topo_print(topo, out));
   mci_str_add(out, "\n");
   text_shape(topo, out);
+  MCI_TRY(mci_topo_advice(topo, out));
   mci_str picture = {0};
   meshcclResult_t result = drawing(topo, o->draw, &picture);
   if (picture.length > 0) {
