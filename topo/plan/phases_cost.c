@@ -87,7 +87,8 @@ static uint64_t axis_busy(const question* q, uint32_t a, const mci_link* link, u
     while (q->phases->order[c][level] != a) level++;
     uint64_t piece = piece_bytes(q, c, level);
     time += mci_cost_share(mci_cost_wire(link, piece), pieces * q->links[a].load, 2);
-    time += q->chunks * link->cost_ps * pieces / 2;
+    uint64_t one = mci_cost_share(piece, 1, q->chunks), messages = MCI_MAX(1u, (one + q->message - 1) / q->message);
+    time += q->chunks * messages * link->cost_ps * pieces / 2;
     *bytes_out += mci_cost_share(piece, pieces * q->links[a].load, 2);
   }
   return time;
@@ -114,7 +115,7 @@ static uint32_t units(const question* q) { return mci_phases_paired(q->phases, q
  */
 static uint64_t chain(const question* q, const mci_link* link, uint64_t piece, uint64_t steps) {
   if (steps == 0) return 0;
-  uint64_t time = mci_cost_wire(link, piece) + link->cost_ps;
+  uint64_t time = mci_cost_busy(link, piece, q->message);
   uint64_t first = mci_cost_wire(link, MCI_MIN(piece, q->message)) + link->cost_ps + link->lat_ps;
   return (steps - 1) * MCI_MAX(time, first) + time + link->lat_ps;
 }
@@ -147,9 +148,9 @@ static uint64_t sent_time(const question* q, uint32_t color, uint32_t level) {
   uint64_t piece = mci_cost_share(piece_bytes(q, color, level), 1, q->chunks);
   bool waits = mci_cost_wire(link, piece) < mci_cost_wire(link, MCI_MIN(piece, q->message)) + link->lat_ps;
   uint64_t steps = axis->ring && !axis->one_way ? axis->n / 2 : axis->n - 1;
-  if (waits && units(q) == 1) return steps * (mci_cost_wire(link, piece) + link->cost_ps);
+  if (waits && units(q) == 1) return steps * mci_cost_busy(link, piece, q->message);
   if (axis->ring || waits) return UINT64_MAX / 2;
-  return (axis->n - 1) * (mci_cost_wire(link, piece) + link->cost_ps) * (q->chunks / units(q));
+  return (axis->n - 1) * mci_cost_busy(link, piece, q->message) * (q->chunks / units(q));
 }
 
 static void run_phase(const question* q, timeline* t, uint32_t level, bool gather) {
