@@ -44,6 +44,23 @@ static bool better(const mci_candidate* b, const mci_candidate* a) {
   return a->applies && b->cost.cost_ps < a->cost.cost_ps;
 }
 
+/* Predictions that differ by less say nothing. */
+#define TIE_SHARE 200 /* half a percent */
+
+/* Of those that are about as good as the best, the first one in the table comes first. */
+static void prefer_earlier(mci_candidate* candidates, uint32_t n) {
+  for (const mci_family* const* family = mci_families; *family; family++) {
+    for (uint32_t i = 0; i < n && candidates[i].applies; i++) {
+      uint64_t best = candidates[0].cost.cost_ps;
+      if (candidates[i].family != *family || candidates[i].cost.cost_ps - best > best / TIE_SHARE) continue;
+      mci_candidate first = candidates[i];
+      memmove(&candidates[1], &candidates[0], i * sizeof *candidates);
+      candidates[0] = first;
+      return;
+    }
+  }
+}
+
 meshcclResult_t mci_plan_candidates(const mci_topo* topo, const mci_request* request, mci_candidate* out, uint32_t* n) {
   MCI_TRY(check(topo, request));
   uint32_t count = 0;
@@ -55,6 +72,7 @@ meshcclResult_t mci_plan_candidates(const mci_topo* topo, const mci_request* req
     for (; place > 0 && better(&candidate, &out[place - 1]); place--) out[place] = out[place - 1];
     out[place] = candidate;
   }
+  prefer_earlier(out, count);
   *n = count;
   return meshcclSuccess;
 }

@@ -44,7 +44,7 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
 }
 
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
-  mci_link link = mci_topo_worst(topo);
+  mci_link worst = mci_topo_worst(topo), link = mci_cost_paced(&worst, mci_cost_message(request));
   uint64_t n = mci_topo_nranks(topo), times = request->coll == MCI_ALL_REDUCE ? 2 : 1, steps = times * (n - 1);
   *out = (mci_plan_cost){.steps = (uint32_t)steps, .channels = RINGS, .chunks = 1};
   out->load = (double)steps / (double)(RINGS * n);

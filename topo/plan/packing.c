@@ -96,8 +96,11 @@ static figures figures_of(const mci_topo* topo, const mci_request* request, cons
   return f;
 }
 
+/* Messages wait for each other at every hop, but not longer than half of what there is to wait for. */
 static uint64_t time_of(const mci_packing* trees, const figures* f, uint32_t chunks) {
-  return f->slot_ps * trees->ntrees * chunks + ((trees->owned ? FILL_OWNED : FILL) * f->message_ps + f->lat_ps) * trees->longest;
+  uint64_t busy = f->slot_ps * trees->ntrees * chunks, fill = trees->owned ? FILL_OWNED : FILL;
+  uint64_t waits = MCI_MIN((fill - 1) * f->message_ps * trees->longest, busy / 2);
+  return busy + waits + (f->message_ps + f->lat_ps) * trees->longest;
 }
 
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {

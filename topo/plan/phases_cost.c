@@ -203,18 +203,36 @@ static bool has_timeline(const question* q) {
 
 /* What few units lose because messages of two phases meet on a link and ends of lines run apart: as simulated, about
  * a sixth of a pass for one unit; a quarter of that for twice as many, on lines alone a 16th. Equal rings keep step.
- * Pieces of more than one message hold each other up where sums come from both ends of a line. */
+ * Pieces of more than one message hold each other up where sums come from both ends of a line, and sides of two leave
+ * nothing to do in between. */
 static uint64_t skew(const question* q) {
   const mci_axis* axes = q->phases->axes;
-  bool equal = true, lines = true;
+  bool equal = true, lines = true, pairs = false;
   for (uint32_t a = 0; a < q->phases->naxes; a++) {
     equal = equal && axes[a].ring && axes[a].n == axes[0].n;
     lines = lines && !axes[a].ring;
+    pairs = pairs || axes[a].n == 2;
   }
   uint64_t n = units(q);
   bool meets = lines && q->phases->coll == MCI_REDUCE_SCATTER && piece_bytes(q, 0, 0) / q->chunks > q->message;
-  if (meets && q->phases->naxes > 1) return pass(q) / (n < 4 ? 6 * n : n * n);
+  if (meets && q->phases->naxes > 1) return pass(q) * (q->phases->naxes - 1) / (n < 4 ? 6 * n : n * n);
+  if (pairs && lines && q->phases->naxes == 2 && q->phases->coll == MCI_ALL_GATHER) return pass(q) / (6 * n);
   return equal || q->phases->naxes == 1 ? 0 : pass(q) / (6 * n * n * (lines ? n * n : 1));
+}
+
+/* Where a lane has more messages than credits, links are as fast as credits come back. */
+static void pace_links(question* q, const mci_axis_links* links, mci_axis_links* paced) {
+  for (uint32_t a = 0; a < q->phases->naxes; a++) {
+    paced[a] = links[a];
+    uint64_t most = 0;
+    for (uint32_t c = 0; c < q->phases->ncolors; c++)
+      for (uint32_t l = 0; l < q->phases->naxes; l++)
+        if (q->phases->order[c][l] == a) most = MCI_MAX(most, piece_bytes(q, c, l) / q->chunks);
+    uint64_t messages = (most + q->message - 1) / q->message, size = MCI_MIN(most, q->message);
+    if (messages * q->chunks * mci_axis_depth(&q->phases->axes[a]) > MCI_COST_CREDITS)
+      paced[a].link = mci_cost_paced(&links[a].link, MCI_MAX(size, 1u));
+  }
+  q->links = paced;
 }
 
 static uint64_t predict(const question* q, uint64_t* bytes_out) {
@@ -237,7 +255,10 @@ void mci_phases_cost(const mci_phases* phases, const mci_axis_links* links, uint
   *out = (mci_plan_cost){.cost_ps = UINT64_MAX};
   for (uint32_t chunks = 1; chunks <= MCI_PHASES_MAX_CHUNKS && coarse(&q, chunks); chunks *= 2) {
     uint64_t load;
+    mci_axis_links paced[MCI_PHASES_MAX_AXES];
     q.chunks = chunks;
+    q.links = links;
+    pace_links(&q, links, paced);
     uint64_t time = predict(&q, &load);
     /* More chunks must pay: a gain below 0.5 % is not worth twice the messages. */
     if (time >= out->cost_ps - out->cost_ps / 200) continue;

@@ -1,4 +1,4 @@
-/* The planner: a pure function of (topology, request). Costs are integers (ps), ties go to the earlier row of the table,
+/* The planner: a pure function of (topology, request). Costs are integers (ps), near ties go to the earlier row of the table,
  * so that every rank on every machine chooses alike. Losers are costed in closed form, only the winner is built, and only
  * for one rank: in time and memory proportional to that rank's own program. */
 #ifndef MCI_PLAN_H
@@ -46,7 +46,8 @@ typedef struct {
 } mci_candidate;
 
 #define MCI_MAX_CANDIDATES 32
-/* All families for the collective: those that apply first, best first, then the others. */
+/* All families for the collective: those that apply first, best first, then the others. Where the best ones are within
+ * half a percent, the one that the table has first. */
 meshcclResult_t mci_plan_candidates(const mci_topo* topo, const mci_request* request, mci_candidate* out, uint32_t* n);
 /* The winner, or the family called `forced` (NULL: free choice). InvalidArgument names unknown or unfit ones. */
 meshcclResult_t mci_plan_choose(const mci_topo* topo, const mci_request* request, const char* forced, mci_candidate* out);
