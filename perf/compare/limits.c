@@ -193,5 +193,6 @@ int main(int argc, char** argv) {
   for (size_t bytes = l.min; bytes <= l.max; bytes *= l.factor) {
     for (int kind = 0; kind < NUM_KINDS; kind++) measure(&l, (work_kind)kind, bytes);
   }
+  for (int v = 0; v < 4; v++) free(*vectors[v]);
   return 0;
 }
