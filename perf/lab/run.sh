@@ -18,7 +18,7 @@ runs on each over the kernel's TCP, then Open MPI and MPICH where they are insta
   --limit S          a library that takes longer for all its cells is given up (default 600)
   --burst BYTES      token bucket of a port (default: what a link sends in 4 ms, at least 6000)
   --depth BYTES      queue of a port (default 4000000: nothing is lost)
-  --mtu BYTES        (default 1500)
+  --mtu BYTES        (default 9000)
   --control NAME     TCP's congestion control (default: reno, else cubic, where they are allowed)
   --build DIR        build folder (default build)
   --raw FILE         keeps the lines that the table is made of
@@ -37,7 +37,7 @@ die() {
 LAB_HERE=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$LAB_HERE/../.." && pwd)
 LAB_RATE=25 LAB_SIZES=1M,8M LAB_COLLECTIVES=all_reduce,all_gather,reduce_scatter LAB_ALGORITHMS=ring LAB_PEERS=some
-LAB_SECONDS=4 LAB_STREAM=2 clean= LAB_LIMIT=600 LAB_BURST= LAB_DEPTH=4000000 LAB_MTU=1500 LAB_CONTROL= LAB_SHELL= build=$root/build raw= shapes=
+LAB_SECONDS=4 LAB_STREAM=2 clean= LAB_LIMIT=600 LAB_BURST= LAB_DEPTH=4000000 LAB_MTU=9000 LAB_CONTROL= LAB_SHELL= build=$root/build raw= shapes=
 
 while [ $# -gt 0 ]; do
   case $1 in
