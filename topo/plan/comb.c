@@ -25,9 +25,8 @@ static uint32_t shortest_side(const mci_topo* topo) {
 static const char* refuse(const mci_topo* topo, const mci_request* request, char* buffer, size_t size) {
   static const char too_many[] = "too many combs: their messages are listed";
   (void)buffer, (void)size;
-  if (mci_topo_is_full(topo)) return "the ranks are joined pairwise, not as a grid";
-  if (!mci_topo_is_regular(topo)) return "the grid has holes or not all of it takes part";
-  if (mci_topo_nranks(topo) == 1) return "a single rank has no neighbours";
+  const char* why = mci_grid_refuse(topo);
+  if (why) return why;
   for (uint32_t d = 0; d < mci_topo_ndims(topo); d++)
     if (mci_topo_wraps(topo, d)) return "a dimension closes to a ring";
   mci_combs combs;

@@ -3,6 +3,7 @@
 #define MCI_PLAN_FAMILIES_H
 
 #include "topo/plan/axis.h"
+#include "topo/plan/phases.h"
 #include "topo/plan/plan.h"
 
 extern const mci_family mci_family_exchange;
@@ -39,10 +40,15 @@ uint64_t mci_routes_to_one(const mci_topo* topo, uint32_t root);
 const char* mci_routes_refuse_pairs(const mci_topo* topo, char* buffer, size_t size);
 
 /* ---- grid_axes.c: whole grids ---- */
+/* NULL when the ranks are all of a grid that has its links, else why not. */
+const char* mci_grid_refuse(const mci_topo* topo);
 /* The dimensions longer than 1 as axes with the rank's neighbours; returns how many. */
 uint32_t mci_grid_axes(const mci_topo* topo, uint32_t rank, mci_axis axes[MCI_MAX_DIMS]);
 /* Rank at every position in grid order, to be freed; NULL when that is rank order. */
 meshcclResult_t mci_grid_places(const mci_topo* topo, uint32_t** out);
+/* A program of phases whose axes are the grid's. */
+meshcclResult_t mci_grid_build(const mci_topo* topo, const mci_phases* phases, const char* name, uint32_t rank,
+                               const mci_plan_cost* cost, mci_program** out);
 
 /* ---- cycle.c: a closed way through all ranks ---- */
 typedef struct {

@@ -10,11 +10,8 @@
 
 static const char* refuse(const mci_topo* topo, const mci_request* request, char* buffer, size_t size) {
   (void)request, (void)buffer, (void)size;
-  if (mci_topo_is_full(topo)) return "the ranks are joined pairwise, not as a grid";
-  for (uint32_t d = 0; d < mci_topo_ndims(topo); d++)
-    if (mci_topo_apart(topo, d)) return "a dimension has no links, only planes join what lies along it";
-  if (!mci_topo_is_regular(topo)) return "the grid has holes or not all of it takes part";
-  if (mci_topo_nranks(topo) == 1) return "a single rank has no neighbours";
+  const char* why = mci_grid_refuse(topo);
+  if (why) return why;
   uint32_t longer = 0, rings = 0;
   for (uint32_t d = 0; d < mci_topo_ndims(topo); d++) {
     longer += mci_topo_side(topo, d) > 1;
@@ -41,11 +38,7 @@ static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost
 static meshcclResult_t build(const mci_topo* topo, const mci_request* request, const mci_plan_cost* cost_of,
                              uint32_t rank, mci_program** out) {
   mci_phases phases = phases_of(topo, request, rank);
-  uint32_t* place = NULL; /* of blocks; an all-reduce has none */
-  if (request->coll != MCI_ALL_REDUCE) MCI_TRY(mci_grid_places(topo, &place));
-  meshcclResult_t result = mci_phases_build(&phases, "grid", mci_topo_nranks(topo), rank, cost_of, place, out);
-  mci_free(place);
-  return result;
+  return mci_grid_build(topo, &phases, "grid", rank, cost_of, out);
 }
 
 const mci_family mci_family_grid = {"grid", COLLS, "dimension by dimension on a mesh or torus, all ports at once",

@@ -29,8 +29,8 @@
 #define MAX_LISTED 4096 /* ranks whose blocks are listed one by one in every program */
 
 static const char* refuse(const mci_topo* topo, const mci_request* request, char* buffer, size_t size) {
-  if (mci_topo_is_full(topo)) return "the ranks are joined pairwise, not as a torus";
-  if (!mci_topo_is_regular(topo)) return "the grid has holes or not all of it takes part";
+  const char* why = mci_grid_refuse(topo);
+  if (why) return why;
   uint32_t longer = 0, most = request->coll == MCI_ALL_REDUCE ? MAX_RANKS : MAX_LISTED;
   for (uint32_t d = 0; d < mci_topo_ndims(topo); d++) {
     uint32_t n = mci_topo_side(topo, d);

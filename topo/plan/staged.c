@@ -19,11 +19,7 @@
 
 static const char* refuse(const mci_topo* topo, const mci_request* request, char* buffer, size_t size) {
   (void)request, (void)buffer, (void)size;
-  if (mci_topo_is_full(topo)) return "the ranks are joined pairwise, not as a grid";
-  for (uint32_t d = 0; d < mci_topo_ndims(topo); d++)
-    if (mci_topo_apart(topo, d)) return "a dimension has no links, only planes join what lies along it";
-  if (!mci_topo_is_regular(topo)) return "the grid has holes or not all of it takes part";
-  return mci_topo_nranks(topo) == 1 ? "a single rank has no neighbours" : NULL;
+  return mci_grid_refuse(topo);
 }
 
 #define MAX_CHUNKS 16

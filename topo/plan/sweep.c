@@ -5,19 +5,13 @@
 #include "topo/plan/families.h"
 
 #define MIN_MESSAGE 1024                /* bytes; smaller ones are not worth the steps */
+#define MAX_MESSAGE 32768 /* bytes; longer ones come in more slices than credits let pass, and keep others waiting */
 #define MAX_RELAYED (UINT64_C(1) << 26) /* bytes of other segments' sums that a rank keeps */
 
 static const char* refuse(const mci_topo* topo, const mci_request* request, char* buffer, size_t size) {
   (void)request, (void)buffer, (void)size;
-  if (mci_topo_is_full(topo)) return "the ranks are joined pairwise, not as a grid";
-  for (uint32_t d = 0; d < mci_topo_ndims(topo); d++)
-    if (mci_topo_apart(topo, d)) return "a dimension has no links, only planes join what lies along it";
-  if (!mci_topo_is_regular(topo)) return "the grid has holes or not all of it takes part";
-  if (mci_topo_nranks(topo) == 1) return "a single rank has no neighbours";
-  return NULL;
+  return mci_grid_refuse(topo);
 }
-
-#define MAX_MESSAGE 32768 /* bytes; longer ones come in more slices than credits let pass, and keep others waiting */
 
 /* The index-th width of segments that an axis can have: divisors of its side; a line is one segment. */
 static bool width_of(const mci_axis* axis, uint32_t index, uint32_t* width) {

@@ -20,8 +20,8 @@
 
 static const char* refuse(const mci_topo* topo, const mci_request* request, char* buffer, size_t size) {
   (void)request, (void)buffer, (void)size;
-  if (mci_topo_is_full(topo)) return "the ranks are joined pairwise, not as a torus";
-  if (!mci_topo_is_regular(topo)) return "the grid has holes or not all of it takes part";
+  const char* why = mci_grid_refuse(topo);
+  if (why) return why;
   uint32_t longer = 0;
   for (uint32_t d = 0; d < mci_topo_ndims(topo); d++) {
     uint32_t n = mci_topo_side(topo, d);
@@ -60,11 +60,7 @@ static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost
 static meshcclResult_t build(const mci_topo* topo, const mci_request* request, const mci_plan_cost* cost_of,
                              uint32_t rank, mci_program** out) {
   mci_phases phases = phases_of(topo, request, rank);
-  uint32_t* place = NULL; /* of blocks; an all-reduce has none */
-  if (request->coll != MCI_ALL_REDUCE) MCI_TRY(mci_grid_places(topo, &place));
-  meshcclResult_t result = mci_phases_build(&phases, "torus_2d", mci_topo_nranks(topo), rank, cost_of, place, out);
-  mci_free(place);
-  return result;
+  return mci_grid_build(topo, &phases, "torus_2d", rank, cost_of, out);
 }
 
 const mci_family mci_family_torus_2d = {

@@ -8,7 +8,7 @@
 #include "topo/sim/sim.h"
 
 #define MEAN 0.01
-#define WORST 0.25
+#define WORST 0.20
 #define SHOWN 40
 
 typedef struct {
