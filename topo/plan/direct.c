@@ -4,6 +4,12 @@
  *   all_reduce: reduce-scatter, then all-gather; reductions fold p sources in rank order in one step. Each rank starts
  *   with a different peer (rank + 1, rank + 2, ..), so that no receiver is everybody's first.
  *
+ * An all-reduce of long vectors goes part by part, on one channel: what was folded leaves with the fold, and its
+ * receivers store it while they and the sender still have it in their caches. Parts i - 1, i, i + 1 are under way at a
+ * time, in the order in which they arrive (rank 0 of 2):
+ *
+ *     >1 <- in[1, i+1]     out[0, i] >1 <- in[0, i] + <1     out[1, i-1] <- <1
+ *
  * Blocks that are longer than a message are received on several channels, one after the other on each: peers at
  * distances c + 1, c + 1 + C, .. on channel c of C. On one channel the later ones would wait for the first one's end.
  *
@@ -19,6 +25,7 @@
 
 #define MAX_FOLD 64     /* sources of one step */
 #define MAX_CHANNELS 64 /* that receive at the same time */
+#define MAX_PARTS 4096
 
 #define COLLS (((1u << MCI_NUM_COLLS) - 1) & ~(MCI_COLL_BIT(MCI_BARRIER) | MCI_COLL_BIT(MCI_SEND_RECV)))
 
@@ -33,7 +40,6 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
 /* Blocks arrive one by one where they are gathered; a reduction takes all arrivals together. */
 static uint32_t receivers(const mci_request* request, uint32_t n) {
   switch (request->coll) {
-    case MCI_ALL_REDUCE:
     case MCI_ALL_GATHER:
     case MCI_ALL_TO_ALL:
     case MCI_GATHER:
@@ -41,6 +47,13 @@ static uint32_t receivers(const mci_request* request, uint32_t n) {
     default:
       return 1;
   }
+}
+
+/* As many that a block of each is one message. */
+static uint32_t parts(const mci_request* request, uint32_t n) {
+  if (request->coll != MCI_ALL_REDUCE || n == 1) return 1;
+  uint64_t block = mci_cost_share(request->bytes, 1, n), message = mci_cost_message(request);
+  return (uint32_t)MCI_MIN((block + message - 1) / message, (uint64_t)MAX_PARTS) + (block == 0);
 }
 
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {
@@ -51,8 +64,8 @@ static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost
   uint64_t sharing = rooted ? mci_routes_to_one(topo, request->root) : mci_routes_all_pairs(topo);
   uint64_t block = whole ? request->bytes : mci_cost_share(request->bytes, 1, n);
   uint64_t times = n == 1 ? 0 : twice ? 2 : 1, hops = mci_topo_diameter(topo);
-  *out = (mci_plan_cost){.steps = (uint32_t)times, .chunks = 1};
-  out->channels = n == 1 ? 1 : receivers(request, n) + twice;
+  *out = (mci_plan_cost){.steps = (uint32_t)times, .chunks = parts(request, n)};
+  out->channels = n == 1 ? 1 : receivers(request, n);
   uint64_t busy = sharing * mci_cost_busy(&link, block, mci_cost_message(request));
   if (mci_topo_is_full(topo))
     busy = rooted ? mci_load_to_one(topo, request->root, block, &sharing) : mci_load_all_pairs(topo, block, &sharing);
@@ -68,7 +81,8 @@ typedef struct {
   mci_build* b;
   uint32_t n, rank, root;
   bool wide;
-  uint32_t first, channels, channel; /* number of the first one that receives; how many do; the one being built */
+  uint32_t parts;
+  uint32_t channels, channel; /* how many receive; the one being built */
 } plan;
 
 static mci_shape block(mci_affine k) { return mci_span(k, 1, mci_const(0)); }
@@ -122,12 +136,6 @@ static void send_whole(const plan* p, mci_affine peer, uint32_t distance) {
   send(p, peer, 0, MCI_IN, block_of(0));
 }
 
-static void send_my_sum(const plan* p, mci_affine peer, uint32_t distance) {
-  (void)distance;
-  send(p, peer, 0, MCI_OUT, block_of(p->rank));
-  mci_build_after(p->b, 0, mci_const((int32_t)p->n)); /* n - 1 sends and the fold */
-}
-
 static void receive_its_block(const plan* p, mci_affine peer, uint32_t distance) {
   (void)distance;
   mci_build_step(p->b, 0);
@@ -174,29 +182,76 @@ static void receive_from_root(const plan* p, uint32_t k) {
 static void exchange(const plan* p, visit to, visit from) {
   plan at = *p;
   for (at.channel = 0; at.channel < p->channels; at.channel++) {
-    mci_build_channel(p->b, (uint16_t)(p->first + at.channel));
-    if (at.channel == 0 && p->first == 0) copy_own(p, p->rank);
+    mci_build_channel(p->b, (uint16_t)at.channel);
+    if (at.channel == 0) copy_own(p, p->rank);
     each_peer(&at, true, to);
     if (from) each_peer(&at, false, from);
   }
 }
 
-/* Channel 0. */
-static void scatter_and_fold(plan* p) {
-  uint32_t channels = p->channels;
+static void scatter_and_fold(const plan* p) {
   mci_build_channel(p->b, 0);
-  p->channels = 1;
   each_peer(p, true, send_its_block);
-  p->channels = channels;
   fold(p, p->rank);
+}
+
+/* ---- all-reduce, part by part ---- */
+static mci_shape block_in(uint32_t k, mci_affine part) { return mci_span(mci_const((int32_t)k), 1, part); }
+
+static mci_affine peer_at(const plan* p, uint32_t distance) {
+  return mci_const((int32_t)((p->rank + distance) % p->n));
+}
+
+static void scatter_part(const plan* p, mci_affine part) {
+  for (uint32_t d = 1; d < p->n; d++)
+    send(p, peer_at(p, d), 0, MCI_IN, block_in((p->rank + d) % p->n, part));
+}
+
+static void fold_part(const plan* p, mci_affine part) {
+  mci_build_step(p->b, MCI_FINISH | (p->wide && p->n > 1 ? MCI_WIDE : 0));
+  mci_build_dst(p->b, MCI_OUT, 0, block_in(p->rank, part));
+  for (uint32_t d = 1; d < p->n; d++) mci_build_dst_lane(p->b, 0, peer_at(p, d));
+  for (uint32_t i = 0; i < p->n; i++) {
+    if (i == p->rank) {
+      mci_build_src(p->b, MCI_IN, block_in(i, part));
+    } else {
+      mci_build_src_lane(p->b, mci_const((int32_t)i));
+    }
+  }
+}
+
+static void gather_part(const plan* p, mci_affine part) {
+  for (uint32_t d = p->n - 1; d > 0; d--) {
+    mci_build_step(p->b, 0);
+    mci_build_dst(p->b, MCI_OUT, 0, block_in((p->rank + d) % p->n, part));
+    mci_build_src_lane(p->b, peer_at(p, d));
+  }
+}
+
+static void all_reduce(const plan* p) {
+  int32_t last = (int32_t)p->parts - 1;
+  mci_build_channel(p->b, 0);
+  scatter_part(p, mci_const(0));
+  if (last > 0) scatter_part(p, mci_const(1));
+  fold_part(p, mci_const(0));
+  if (last > 1) {
+    mci_build_repeat(p->b, (uint32_t)last - 1);
+    scatter_part(p, mci_lin(2, 1));
+    fold_part(p, mci_lin(1, 1));
+    gather_part(p, mci_lin(0, 1));
+    mci_build_end(p->b);
+  }
+  if (last > 0) {
+    fold_part(p, mci_const(last));
+    gather_part(p, mci_const(last - 1));
+  }
+  gather_part(p, mci_const(last));
 }
 
 static void build_unrooted(plan* p, mci_coll coll) {
   switch (coll) {
     case MCI_ALL_REDUCE:
-      scatter_and_fold(p);
-      p->first = 1;
-      if (p->n > 1) exchange(p, send_my_sum, receive_its_block);
+      all_reduce(p);
       return;
     case MCI_REDUCE_SCATTER:
       scatter_and_fold(p);
@@ -254,9 +309,8 @@ static meshcclResult_t build(const mci_topo* topo, const mci_request* request, c
   uint32_t n = mci_topo_nranks(topo);
   bool blocks = mci_coll_block_major(request->coll) || request->coll == MCI_ALL_REDUCE;
   mci_build* b = mci_build_begin(request->coll, "direct", n, rank, request->root);
-  mci_build_layout(b, blocks ? n : 1, 1, NULL);
-  plan p = {b, n, rank, request->root, request->wide, 0, 1, 0};
-  if (n > 1) p.channels = cost_of->channels - (request->coll == MCI_ALL_REDUCE);
+  mci_build_layout(b, blocks ? n : 1, cost_of->chunks, NULL);
+  plan p = {b, n, rank, request->root, request->wide, cost_of->chunks, cost_of->channels, 0};
   if (!mci_coll_rooted(request->coll)) {
     build_unrooted(&p, request->coll);
   } else if (rank == request->root) {
