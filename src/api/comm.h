@@ -198,9 +198,9 @@ void mci_runtime_wake(void); /* there is work that nobody waits for */
 
 /* wait.c */
 typedef struct {
-  uint64_t idle_since_ns;
+  uint64_t since_ns; /* 0: not asked the clock yet */
   uint32_t idle;
-  bool yielded, crowded;
+  bool yielded, shared, crowded;
 } mci_waiter;
 void mci_wait_begin(mci_waiter* waiter);
 /* Called after a round without progress: spins, then yields, then sleeps. comm (may be NULL) is locked by the caller.

@@ -6,13 +6,14 @@
 
 #include "api/comm.h"
 
-#define YIELDS_BEFORE_SLEEP 4000
 #define MAX_HANDLES 16
 #define FREE_ROUNDS 32 /* rounds without a look at the clock */
 #define EAGER_ROUNDS 16 /* and without a pause, which takes as long as a small message */
 #define LEAST_SPIN_NS 500u
-#define TAKEN_NS 300000u /* a yield that took longer met somebody who uses the processor up ... */
-#define CROWDED_WAITS 256 /* ... and for so many waits this rank sleeps instead: who is woken goes before such */
+#define SWITCHED_NS 500u    /* a yield that took longer ran somebody else */
+#define YIELD_NS 1000000u   /* who waited so long for a message sleeps until it comes */
+#define TAKEN_NS 1000000u   /* a yield that took longer met somebody who uses the processor up ... */
+#define CROWDED_WAITS 256   /* ... and for so many waits this rank sleeps instead: who is woken goes before such */
 
 void mci_wait_begin(mci_waiter* waiter) { *waiter = (mci_waiter){0}; }
 
@@ -38,54 +39,56 @@ static void sleep_on(meshcclComm_t comm) {
   if (comm) mci_boot_clear(comm->boot);
 }
 
-/* A wait that ended while spinning says that the peer runs on another core: spin longer next time. One that ended only
- * after the processor was given away says that the peer needed it: spin less. */
+/* Spinning pays where the awaited peer runs on another core, so whoever met nobody else on this one spins longer next
+ * time. Where others want this core, it only keeps them from sending what is waited for. */
 void mci_wait_moved(mci_waiter* waiter, meshcclComm_t comm) {
-  if (waiter->idle <= FREE_ROUNDS) {
-    waiter->idle = 0;
-    return;
+  if (comm && waiter->yielded && !waiter->shared) {
+    uint32_t most = (uint32_t)mci_param_int(MCI_P_SPIN_US) * 1000;
+    comm->spin_ns = MCI_MIN(comm->spin_ns * 2 + 100, most);
   }
-  uint32_t most = (uint32_t)mci_param_int(MCI_P_SPIN_US) * 1000;
-  if (comm)
-    comm->spin_ns = waiter->yielded ? MCI_MAX(comm->spin_ns / 2, MCI_MIN(most, LEAST_SPIN_NS))
-                                    : MCI_MIN(comm->spin_ns * 2 + 100, most);
-  waiter->idle = 0;
-  waiter->yielded = false;
+  *waiter = (mci_waiter){0};
+}
+
+/* Lets others run, and learns whether there are any. */
+static void yield(mci_waiter* waiter, meshcclComm_t comm, uint64_t now) {
+  sched_yield();
+  if (!comm) return;
+  uint64_t took = mci_now_ns() - now;
+  waiter->yielded = true;
+  if (took > SWITCHED_NS) {
+    waiter->shared = true;
+    comm->spin_ns = 0;
+  }
+  if (took > TAKEN_NS) comm->crowded = CROWDED_WAITS;
+  atomic_fetch_add_explicit(&comm->wait_ns, took, memory_order_relaxed);
 }
 
 void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm) {
-  uint32_t idle = waiter->idle++;
-  if (idle < FREE_ROUNDS) {
+  uint32_t idle = waiter->idle++, spin_ns = comm ? comm->spin_ns : LEAST_SPIN_NS;
+  if (spin_ns > 0 && idle < FREE_ROUNDS) {
     if (idle >= EAGER_ROUNDS) mci_cpu_relax();
     return;
   }
   uint64_t now = mci_now_ns();
-  if (idle == FREE_ROUNDS) {
-    waiter->idle_since_ns = now;
+  if (waiter->since_ns == 0) {
+    waiter->since_ns = now;
     waiter->crowded = comm && comm->crowded > 0;
     if (waiter->crowded) comm->crowded--;
   }
-  if (comm && ((idle & 63) == 0 || idle >= YIELDS_BEFORE_SLEEP)) {
+  uint64_t waited = now - waiter->since_ns;
+  bool sleeps = waited > YIELD_NS || waiter->crowded;
+  if (comm && ((idle & 63) == 63 || sleeps)) {
     mci_comm_watch(comm, now);
     mci_runtime_progress();
   }
-  if (now - waiter->idle_since_ns < (comm ? comm->spin_ns : LEAST_SPIN_NS)) {
+  if (waited < spin_ns) {
     mci_cpu_relax();
-    return;
-  }
-  waiter->yielded = true;
-  bool yields = idle < YIELDS_BEFORE_SLEEP && !waiter->crowded;
-  if (yields) {
-    sched_yield();
+  } else if (!sleeps) {
+    yield(waiter, comm, now);
   } else {
     sleep_on(comm);
+    if (comm) atomic_fetch_add_explicit(&comm->wait_ns, mci_now_ns() - now, memory_order_relaxed);
   }
-  uint64_t took = mci_now_ns() - now;
-  if (comm && yields && took > TAKEN_NS) {
-    waiter->crowded = true;
-    comm->crowded = CROWDED_WAITS;
-  }
-  if (comm) atomic_fetch_add_explicit(&comm->wait_ns, took, memory_order_relaxed);
 }
 
 void mci_wait_call(meshcclComm_t comm, mci_call* call) {
