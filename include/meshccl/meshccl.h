@@ -237,7 +237,18 @@ meshcclResult_t meshcclRecv(void* recvbuff, size_t count, meshcclDataType_t data
                             meshcclStream_t stream);
 
 /* Calls between Start and End are checked at once and issued together at the outermost End. Per thread; may nest. The
- * result of End is the first error of the group. */
+ * result of End is the first error of the group; nothing of the group is issued when a call was refused.
+ *
+ * Small all-reduces of a group are run as one. Of the collectives of one communicator in the group, those that follow each
+ * other with the same type and operator are joined while each holds at most a sixteenth of MESHCCL_FUSE and all together
+ * at most MESHCCL_FUSE bytes (256 calls at most); sends and receives between them do not count, nor do streams: joined
+ * calls start when all their streams have come to them and end together. So only the calls themselves decide, and every
+ * rank of the communicator has to group them alike: what differs is found and named as for any other call.
+ *  - A call that is joined may not read what an earlier one of the same group writes (InvalidUsage).
+ *  - The result is that of one all-reduce of the vectors in a row, the same on every rank and run. It is that of the calls
+ *    alone bit for bit with two ranks, and where the order of operands does not change a result (integers); with more
+ *    ranks sums and products of floats may be rounded in another order, as they may at another count.
+ * Cost: one operation, and a copy of every vector to and from memory of the library. */
 meshcclResult_t meshcclGroupStart(void);
 meshcclResult_t meshcclGroupEnd(void);
 

@@ -37,6 +37,8 @@ typedef struct {
   uint64_t scalar;
 } mci_user_op;
 
+typedef struct mci_fused mci_fused;
+
 /* One operation as the api sees it. */
 typedef struct mci_call {
   mci_op op; /* first: the engine hands it back */
@@ -44,6 +46,7 @@ typedef struct mci_call {
   struct meshcclStream* stream; /* NULL: somebody waits for it */
   struct mci_item* item;        /* of the stream */
   struct mci_call* next;        /* of the item, the group or the free list */
+  mci_fused* fused;             /* what it was joined to; NULL: it is submitted itself */
   mci_coll coll;
   uint32_t root; /* or peer */
   bool is_send;
@@ -148,16 +151,27 @@ typedef struct {
   uint32_t root; /* or the peer of a send or receive */
   bool is_send;
 } mci_request_call;
+#define MCI_PRE_MUL_SUM 100 /* stands for every user operator in fingerprints: scalars may differ between ranks */
 meshcclResult_t mci_issue(meshcclComm_t comm, const mci_request_call* request, meshcclStream_t stream);
 /* Hands a call to its engine; comm is locked. */
 void mci_call_submit(mci_call* call);
 void mci_call_give(mci_call* call); /* comm is locked */
+void mci_call_start(mci_call* call); /* its stream has come to it, or it has none */
 
 /* group.c */
 bool mci_group_open(void);
 meshcclResult_t mci_group_add(mci_call* call, meshcclStream_t stream);
 meshcclResult_t mci_group_add_start(mci_start* start, meshcclComm_t* out);
 void mci_group_error(meshcclResult_t result);
+
+/* fuse.c */
+/* Joins small all-reduces among n calls of a group, whose communicators were entered; see meshcclGroupStart. A joined call
+ * is not submitted: the one that leads submits what it was joined to. */
+meshcclResult_t mci_fuse(mci_call* const* calls, uint32_t n);
+bool mci_fused_leads(const mci_call* call);
+mci_call* mci_fused_call(mci_fused* fused);
+void mci_fused_start(mci_fused* fused); /* one of its calls may start */
+void mci_fused_drop(mci_fused* fused);  /* instead of being submitted; its communicator is locked */
 
 /* stream.c */
 typedef enum { MCI_ITEM_CALLS, MCI_ITEM_RECORD, MCI_ITEM_WAIT, MCI_ITEM_HOST } mci_item_kind;

@@ -82,7 +82,8 @@ static void drop_calls(void) {
   for (uint32_t i = 0; i < group.nentries; i++) {
     mci_call* call = group.entries[i].call;
     pthread_mutex_lock(&call->comm->lock);
-    mci_run_release(call->op.run);
+    if (call->fused) mci_fused_drop(call->fused);
+    if (call->op.run) mci_run_release(call->op.run);
     pthread_mutex_unlock(&call->comm->lock);
     if (call->item) atomic_fetch_sub(&call->comm->async_pending, 1);
     mci_free(group.entries[i].item);
@@ -110,6 +111,16 @@ static meshcclResult_t enter_all(void) {
   return meshcclSuccess;
 }
 
+static meshcclResult_t fuse(void) {
+  if (group.nentries < 2) return meshcclSuccess;
+  mci_call** calls = mci_alloc(group.nentries * sizeof(mci_call*));
+  if (!calls) return mci_oom(group.nentries * sizeof(mci_call*));
+  for (uint32_t i = 0; i < group.nentries; i++) calls[i] = group.entries[i].call;
+  meshcclResult_t result = mci_fuse(calls, group.nentries);
+  mci_free(calls);
+  return result;
+}
+
 /* One item per stream, with the group's calls on it in order. */
 static meshcclResult_t make_items(void) {
   for (uint32_t i = 0; i < group.nentries; i++) {
@@ -123,24 +134,34 @@ static meshcclResult_t make_items(void) {
   return meshcclSuccess;
 }
 
-/* Hands all calls to their engines in the order of the group, whatever their streams. */
+/* What the engine gets for a call: itself, what it leads, or nothing. */
+static mci_call* to_submit(mci_call* call) {
+  if (!call->fused) return call;
+  return mci_fused_leads(call) ? mci_fused_call(call->fused) : NULL;
+}
+
+/* Hands all calls to their engines in the order of the group, whatever their streams. Once all of it has started, a joined
+ * operation may end and be gone. */
 static void submit_all(void) {
   for (uint32_t i = 0; i < group.nentries; i++) {
-    mci_call* call = group.entries[i].call;
-    pthread_mutex_lock(&call->comm->lock);
-    if (!group.entries[i].stream) atomic_store_explicit(&call->op.ready, true, memory_order_release);
-    mci_run* run = call->op.run;
-    mci_call_submit(call);
-    mci_run_release(run);
-    pthread_mutex_unlock(&group.entries[i].comm->lock);
+    const group_entry* entry = &group.entries[i];
+    mci_call* submitted = to_submit(entry->call);
+    pthread_mutex_lock(&entry->comm->lock);
+    if (submitted) {
+      mci_run* run = submitted->op.run;
+      mci_call_submit(submitted);
+      mci_run_release(run);
+    }
+    pthread_mutex_unlock(&entry->comm->lock);
+    if (!entry->stream) mci_call_start(entry->call);
   }
   for (uint32_t i = 0; i < group.nentries; i++)
     if (group.entries[i].item) mci_stream_enqueue(group.entries[i].stream, group.entries[i].item);
   mci_runtime_wake();
 }
 
-/* Drives every communicator of the group until the call is done. */
-static meshcclResult_t wait_for(mci_call* call) {
+/* Drives every communicator of the process until the call is done. */
+static void drive_until_done(const mci_call* call) {
   mci_waiter waiter;
   mci_wait_begin(&waiter);
   while (!atomic_load_explicit(&call->op.done, memory_order_acquire)) {
@@ -150,10 +171,30 @@ static meshcclResult_t wait_for(mci_call* call) {
       mci_wait_idle(&waiter, NULL);
     }
   }
-  pthread_mutex_lock(&call->comm->lock);
-  meshcclResult_t result = mci_comm_told(call->comm, call->op.result);
-  mci_call_give(call);
-  pthread_mutex_unlock(&call->comm->lock);
+}
+
+static bool one_communicator(void) {
+  uint32_t i = 1;
+  while (i < group.nentries && group.entries[i].comm == group.entries[0].comm) i++;
+  return i >= group.nentries;
+}
+
+/* Waits for the calls without a stream. Alone, a communicator is waited for as by a single call, which is quicker. */
+static meshcclResult_t wait_all(void) {
+  meshcclResult_t result = meshcclSuccess;
+  bool alone = one_communicator();
+  for (uint32_t i = 0; i < group.nentries; i++) {
+    mci_call* call = group.entries[i].call;
+    meshcclComm_t comm = group.entries[i].comm;
+    if (group.entries[i].stream) continue;
+    if (!alone) drive_until_done(call);
+    pthread_mutex_lock(&comm->lock);
+    if (alone) mci_wait_call(comm, call);
+    meshcclResult_t one = mci_comm_told(comm, call->op.result);
+    mci_call_give(call);
+    pthread_mutex_unlock(&comm->lock);
+    if (result == meshcclSuccess) result = one;
+  }
   return result;
 }
 
@@ -165,12 +206,12 @@ meshcclResult_t meshcclGroupEnd(void) {
   if (result == meshcclSuccess) result = make_items();
   if (result == meshcclSuccess) result = enter_all();
   if (result == meshcclSuccess) {
+    result = fuse();
+    if (result != meshcclSuccess) leave_all(group.nentries);
+  }
+  if (result == meshcclSuccess) {
     submit_all();
-    for (uint32_t i = 0; i < group.nentries; i++) {
-      if (group.entries[i].stream) continue;
-      meshcclResult_t one = wait_for(group.entries[i].call);
-      if (result == meshcclSuccess) result = one;
-    }
+    result = wait_all();
     leave_all(group.nentries);
   } else {
     drop_calls();

@@ -5,8 +5,6 @@
 #include "api/comm.h"
 #include "kernels/kernels.h"
 
-#define PRE_MUL_SUM 100 /* stands for every user operator in fingerprints: scalars may differ between ranks */
-
 static void describe(const mci_op* op, char* out, size_t size) {
   const mci_call* call = (const mci_call*)op;
   if (call->coll == MCI_SEND_RECV) {
@@ -43,7 +41,7 @@ void mci_call_give(mci_call* call) {
 static uint32_t fingerprint(const mci_call* call, mci_plan* plan) {
   const mci_op* op = &call->op;
   bool reduces = mci_coll_reduces(call->coll), rooted = mci_coll_rooted(call->coll);
-  uint64_t reduction = !reduces ? 0 : op->scaled ? PRE_MUL_SUM : op->op;
+  uint64_t reduction = !reduces ? 0 : op->scaled ? MCI_PRE_MUL_SUM : op->op;
   uint64_t fields[4] = {(uint64_t)call->coll << 32 | (uint64_t)op->type << 16 | reduction, rooted ? call->root : 0,
                         op->count, op->point_to_point ? 0 : plan->algorithm};
   if (memcmp(fields, plan->described, sizeof plan->described) == 0 && plan->fingerprint) return plan->fingerprint;
@@ -97,6 +95,14 @@ static meshcclResult_t fill(meshcclComm_t comm, const mci_request_call* request,
   op->describe = describe;
   op->finished = finished;
   return meshcclSuccess;
+}
+
+void mci_call_start(mci_call* call) {
+  if (call->fused) {
+    mci_fused_start(call->fused);
+  } else {
+    atomic_store_explicit(&call->op.ready, true, memory_order_release);
+  }
 }
 
 void mci_call_submit(mci_call* call) { mci_engine_submit(call->comm->engine, &call->op); }

@@ -47,8 +47,7 @@ static void item_free(mci_item* item) {
  * ------------------------------------------------------------------------------------------------------- */
 
 static void start_calls(mci_item* item) {
-  for (mci_call* call = item->calls; call; call = call->next)
-    atomic_store_explicit(&call->op.ready, true, memory_order_release);
+  for (mci_call* call = item->calls; call; call = call->next) mci_call_start(call);
 }
 
 /* Whether the item at the head has gone by. The stream is locked. */

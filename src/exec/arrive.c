@@ -43,7 +43,8 @@ meshcclResult_t mci_mismatch(mci_engine* engine, const mci_op* op, const mci_lan
   return mci_fail(
       meshcclInvalidUsage,
       "calls do not match: operation %u of %s is %s on rank %u; rank %u is in operation %u, which differs (collective, "
-      "type, operator, root, count or algorithm); every rank must make the same calls in the same order",
+      "type, operator, root, count, algorithm, or the calls of a group); every rank must make the same calls in the same "
+      "order",
       op->sequence, engine->options.name, what, engine->options.rank, lane->peer->rank, arrival->sequence);
 }
 

@@ -118,7 +118,7 @@ static void find_memory(mci_engine* engine, mci_op* op) {
 /* PreMulSum: the scaled input takes the place of the input. */
 static meshcclResult_t scale_input(mci_engine* engine, mci_op* op) {
   uint64_t elements = vector_elements(op);
-  if (!op->scaled || elements == 0) return meshcclSuccess;
+  if (!op->scaled || op->nparts || elements == 0) return meshcclSuccess; /* parts were scaled on the way in */
   void* room;
   MCI_TRY(mci_bounce_alloc(op, elements * op->type_size, &room));
   meshcclFold_t fold = {.destinations = &room,
@@ -145,7 +145,7 @@ static meshcclResult_t reserve_scratch(mci_engine* engine, mci_op* op) {
   if (run->program->nslots == 0) return meshcclSuccess;
   uint64_t bytes = mci_program_slot_elements(run->program, op->count) * op->type_size;
   run->slot_bytes = (bytes + 63) / 64 * 64;
-  return run->slot_bytes ? mci_scratch_reserve(engine, run->slot_bytes * run->program->nslots) : meshcclSuccess;
+  return run->slot_bytes ? mci_region_reserve(engine, &engine->scratch, run->slot_bytes * run->program->nslots) : meshcclSuccess;
 }
 
 /* Messages that came before this operation began here must be its own. */
@@ -177,6 +177,7 @@ static meshcclResult_t start_op(mci_engine* engine, mci_op* op) {
   mci_gain(&engine->started, 1);
   run->op = op;
   run->running = run->program->nchannels;
+  MCI_TRY(mci_parts_gather(engine, op));
   mci_peer_forget_freed(engine);
   find_memory(engine, op);
   for (uint32_t c = 0; c < run->program->nchannels; c++) {
@@ -238,22 +239,22 @@ static meshcclResult_t pump_lanes(mci_engine* engine) {
   return result;
 }
 
-static int finish_ready(mci_engine* engine) {
-  int finished = 0;
+static meshcclResult_t finish_ready(mci_engine* engine, int* moved) {
   for (mci_op** link = &engine->active; *link;) {
     mci_op* op = *link;
     if (op->run->running || op->outstanding) {
       link = &op->next;
       continue;
     }
+    if (op->nparts) MCI_TRY(mci_parts_scatter(engine, op));
     *link = op->next;
     engine->nactive--;
     op->run->op = NULL;
     if (!op->point_to_point) engine->collective_active = false;
     finish_op(engine, op, meshcclSuccess);
-    finished++;
+    ++*moved;
   }
-  return finished;
+  return meshcclSuccess;
 }
 
 static meshcclResult_t advance(mci_engine* engine, int* moved) {
@@ -261,7 +262,7 @@ static meshcclResult_t advance(mci_engine* engine, int* moved) {
   MCI_TRY(start_ready(engine));
   MCI_TRY(run_channels(engine, moved));
   if (engine->listed) MCI_TRY(pump_lanes(engine));
-  *moved += finish_ready(engine);
+  MCI_TRY(finish_ready(engine, moved));
   return engine->error;
 }
 

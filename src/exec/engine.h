@@ -205,7 +205,7 @@ struct mci_engine {
   uint32_t sequence; /* of the last collective started */
   mci_arena* arenas;
   uint32_t narenas, cap_arenas;
-  struct mci_shared_region scratch;
+  struct mci_shared_region scratch, joined; /* of the running collective: its steps' memory, its parts in a row */
   uint64_t frees_seen;
   _Atomic uint64_t events; /* anything that moved: the watchdog's pulse */
   _Atomic uint64_t submitted, started, finished, bytes_sent, bytes_received;
@@ -303,7 +303,12 @@ static inline uint64_t mci_stall_look_ns(uint64_t limit_ns) {
 
 /* memory.c */
 meshcclResult_t mci_staging_alloc(mci_engine* engine, size_t bytes, char** out, struct mci_shared_region* region);
-meshcclResult_t mci_scratch_reserve(mci_engine* engine, size_t bytes);
+/* Makes *region (the engine's scratch or joined) hold so many bytes; what stood in it is lost. */
+meshcclResult_t mci_region_reserve(mci_engine* engine, struct mci_shared_region* region, size_t bytes);
+/* parts.c: the parts of an operation to and from one vector. */
+meshcclResult_t mci_parts_gather(mci_engine* engine, mci_op* op);
+meshcclResult_t mci_parts_scatter(mci_engine* engine, mci_op* op);
+
 /* Room that lives until the operation is finished. */
 meshcclResult_t mci_bounce_alloc(mci_op* op, size_t bytes, void** out);
 void mci_bounce_free_all(mci_op* op);

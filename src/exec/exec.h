@@ -59,6 +59,16 @@ void mci_run_hold(mci_run* run);
 void mci_run_release(mci_run* run);
 const mci_program* mci_run_program(const mci_run* run);
 
+/* A stretch of the vector of an operation; where it stands is the owner's. */
+typedef struct {
+  const void* in;
+  void* out;
+  uint64_t count;
+  uint64_t scale; /* as of mci_op */
+  uint64_t token; /* the engine's: of the copy under way */
+  bool copying;
+} mci_part;
+
 /* One operation. The owner fills the first part and keeps the struct alive until `finished`. */
 typedef struct mci_op {
   mci_run* run;
@@ -70,6 +80,10 @@ typedef struct mci_op {
   meshcclRedOp_t op;    /* Sum .. Avg */
   bool scaled;          /* PreMulSum: the input is multiplied by `scale` first */
   uint64_t scale;       /* one element */
+  /* When nparts > 0 the vector is these one after the other, all-reduce only: they are read when the operation starts and
+   * written when it ends, in and out are the engine's meanwhile. */
+  mci_part* parts;
+  uint32_t nparts;
   uint32_t fingerprint; /* equal on all ranks; for point to point: of count and type */
   bool point_to_point;
   void (*describe)(const struct mci_op* op, char* out, size_t size); /* "all_reduce of 1024 float (ring)" */

@@ -1,4 +1,5 @@
-/* The engine's own memory: staging cut from shared arenas, scratch of the running collective, bounce rooms. */
+/* The engine's own memory: staging cut from shared arenas, scratch and joined parts of the running collective, bounce
+ * rooms. */
 #include "exec/engine.h"
 
 #define ARENA_BYTES ((size_t)2 << 20)
@@ -21,16 +22,16 @@ meshcclResult_t mci_staging_alloc(mci_engine* engine, size_t bytes, char** out, 
   return meshcclSuccess;
 }
 
-meshcclResult_t mci_scratch_reserve(mci_engine* engine, size_t bytes) {
-  if (engine->scratch.id && engine->scratch.bytes >= bytes) return meshcclSuccess;
-  struct mci_shared_region region;
-  MCI_TRY(mci_shared_alloc(bytes, &region));
-  if (engine->scratch.id) {
-    engine->stats.memory_bytes -= engine->scratch.bytes;
-    mci_shared_free(engine->scratch.base);
+meshcclResult_t mci_region_reserve(mci_engine* engine, struct mci_shared_region* region, size_t bytes) {
+  if (region->id && region->bytes >= bytes) return meshcclSuccess;
+  struct mci_shared_region larger;
+  MCI_TRY(mci_shared_alloc(bytes, &larger));
+  if (region->id) {
+    engine->stats.memory_bytes -= region->bytes;
+    mci_shared_free(region->base);
   }
-  engine->scratch = region;
-  engine->stats.memory_bytes += region.bytes;
+  *region = larger;
+  engine->stats.memory_bytes += larger.bytes;
   return meshcclSuccess;
 }
 
@@ -61,4 +62,5 @@ void mci_memory_fini(mci_engine* engine) {
   for (uint32_t i = 0; i < engine->narenas; i++) mci_shared_free(engine->arenas[i].region.base);
   mci_free(engine->arenas);
   if (engine->scratch.id) mci_shared_free(engine->scratch.base);
+  if (engine->joined.id) mci_shared_free(engine->joined.base);
 }

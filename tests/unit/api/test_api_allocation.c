@@ -21,6 +21,11 @@ static meshcclResult_t use(rank_env* env, meshcclComm_t comm, meshcclStream_t st
   meshcclRecv(x + 50000, 5000, meshcclFloat32, (env->rank + env->nranks - 1) % env->nranks, comm, NULL);
   MCI_TRY(meshcclGroupEnd());
   MCI_TRY(meshcclStreamSynchronize(stream));
+  MCI_TRY(meshcclGroupStart()); /* calls that run as one */
+  for (int k = 0; k < 5; k++)
+    meshcclAllReduce(x + 8 * k, x + 8 * k, 8, meshcclFloat32, meshcclMax, comm, k % 2 ? stream : NULL);
+  MCI_TRY(meshcclGroupEnd());
+  MCI_TRY(meshcclStreamSynchronize(stream));
   if (!s->split) return meshcclSuccess;
   meshcclComm_t child = NULL;
   MCI_TRY(meshcclCommSplit(comm, 0, env->rank, &child, NULL)); /* with the parent's limits */

@@ -23,6 +23,34 @@ typedef struct {
   bool stream;
 } scene;
 
+/* Small all-reduces of a group, which run as one; half of them with an operator of their own. */
+static int joined(rank_env* env, meshcclComm_t comm, meshcclStream_t stream) {
+  enum { CALLS = 12, COUNT = 50 };
+  int32_t host[CALLS * COUNT], result[CALLS * COUNT], scalar = 3;
+  meshcclRedOp_t triple;
+  char* in = device_alloc(sizeof host);
+  char* out = device_alloc(sizeof host);
+  need(meshcclRedOpCreatePreMulSum(&triple, &scalar, meshcclInt32, meshcclScalarHostImmediate, comm));
+  for (int i = 0; i < CALLS * COUNT; i++) host[i] = env->rank + i;
+  device_write(in, host, sizeof host);
+  need(meshcclGroupStart());
+  for (size_t k = 0; k < CALLS; k++)
+    need(meshcclAllReduce(in + k * COUNT * 4, out + k * COUNT * 4, COUNT, meshcclInt32,
+                          k < CALLS / 2 ? meshcclSum : triple, comm, stream));
+  need(meshcclGroupEnd());
+  need(stream ? meshcclStreamSynchronize(stream) : meshcclSuccess);
+  device_read(result, out, sizeof host);
+  for (int i = 0; i < CALLS * COUNT; i++) {
+    int sum = env->nranks * (env->nranks - 1) / 2 + env->nranks * i;
+    int want = i < CALLS * COUNT / 2 ? sum : 3 * sum;
+    expect(result[i] == want, "element %d is %d, not %d", i, result[i], want);
+  }
+  need(meshcclRedOpDestroy(triple, comm));
+  device_give(in);
+  device_give(out);
+  return 0;
+}
+
 static int everything(rank_env* env) {
   const scene* s = env->arg;
   static const meshcclDataType_t types[] = {meshcclInt32, meshcclFloat32, meshcclBfloat16};
@@ -42,6 +70,7 @@ static int everything(rank_env* env) {
       c.count = counts[k];
       if (oracle_run_all(env, comm, &c) || oracle_exchange(env, comm, &c)) return 1;
     }
+  if (joined(env, comm, c.stream)) return 1;
   need(meshcclStreamDestroy(c.stream));
   need(meshcclCommDestroy(comm));
   return 0;
