@@ -6,7 +6,7 @@
 #include "perf/engine/bound.h"
 #include "perf/engine/perf.h"
 
-meshcclResult_t perf_issue(perf_rank* ranks, const perf_line* line, bool in_place, int times) {
+static meshcclResult_t issue_group(perf_rank* ranks, const perf_line* line, bool in_place, int times) {
   perf_world* world = ranks->world;
   int n = world->options.ngpus;
   bool group = n * times > 1;
@@ -18,6 +18,13 @@ meshcclResult_t perf_issue(perf_rank* ranks, const perf_line* line, bool in_plac
     }
   meshcclResult_t end = group ? meshcclGroupEnd() : meshcclSuccess;
   return perf_check(world, world->program->name, result != meshcclSuccess ? result : end);
+}
+
+/* In place every call works on the result of the one before, which calls of one group may not. */
+meshcclResult_t perf_issue(perf_rank* ranks, const perf_line* line, bool in_place, int times) {
+  if (!in_place) return issue_group(ranks, line, false, times);
+  for (int t = 0; t < times; t++) PERF_TRY(issue_group(ranks, line, true, 1));
+  return meshcclSuccess;
 }
 
 meshcclResult_t perf_wait(perf_rank* ranks) {

@@ -20,7 +20,7 @@ static const perf_flag flags[] = {
     {'n', "iters", PERF_FLAG_INT, AT(iters), 0, 1e9, "20", "timed iterations"},
     {'w', "warmup_iters", PERF_FLAG_INT, AT(warmup_iters), 0, 1e9, "1",
      "iterations before timing, once over all sizes"},
-    {'m', "agg_iters", PERF_FLAG_INT, AT(agg_iters), 1, 1e6, "1", "operations per iteration, in one group"},
+    {'m', "agg_iters", PERF_FLAG_INT, AT(agg_iters), 1, 1e6, "1", "operations per iteration, in one group unless in place"},
     {'N', "run_cycles", PERF_FLAG_INT, AT(run_cycles), 0, 1e9, "1", "repeats of the whole run, 0: for ever"},
     {'p', "parallel_init", PERF_FLAG_INT, AT(parallel_init), 0, 1, "0", "accepted; ranks always join in parallel"},
     {'c', "check", PERF_FLAG_INT, AT(check), 0, 1e6, "1", "checked repetitions per line, 0: no check"},

@@ -155,11 +155,10 @@ static const struct {
               {"soosos", 1},  {"bb", 2},      {"pp", 4},    {"kkkkkkkk", 1}, {"kkkkkkkkkkkkkkkkk", 2},
               {"spmpmpss", 9}};
 
-static float pool[40][9000];
+enum { ROOM = 9000, LONGEST = 17 };
 
-static int call_of(rank_env* env, char letter, int k, meshcclComm_t comm, meshcclComm_t other) {
-  float* x = pool[2 * k];
-  int32_t* i = (int32_t*)pool[2 * k];
+static int call_of(rank_env* env, char letter, float* x, meshcclComm_t comm, meshcclComm_t other) {
+  int32_t* i = (int32_t*)x;
   switch (letter) {
     case 's': need(meshcclAllReduce(x, x, 3, meshcclFloat32, meshcclSum, comm, NULL)); break;
     case 'S': need(meshcclAllReduce(x, x, 9000, meshcclFloat32, meshcclSum, comm, NULL)); break;
@@ -177,6 +176,7 @@ static int call_of(rank_env* env, char letter, int k, meshcclComm_t comm, meshcc
 
 static int joined(rank_env* env) {
   meshcclComm_t comm, other;
+  float* room = calloc(LONGEST * ROOM, sizeof *room);
   need(open_comm(env, NULL, &comm));
   need(meshcclCommSplit(comm, 0, -env->rank, &other, NULL));
   for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
@@ -184,13 +184,14 @@ static int joined(rank_env* env) {
     if (operations(env, comm, &before)) return 1;
     need(meshcclGroupStart());
     for (int k = 0; groups[g].calls[k]; k++)
-      if (call_of(env, groups[g].calls[k], k, comm, other)) return 1;
+      if (call_of(env, groups[g].calls[k], room + k * ROOM, comm, other)) return 1;
     need(meshcclGroupEnd());
     if (operations(env, comm, &after)) return 1;
     expect(after - before == groups[g].operations, "%s: %ld operations", groups[g].calls, after - before);
   }
   need(meshcclCommDestroy(other));
   need(meshcclCommDestroy(comm));
+  free(room);
   return 0;
 }
 
