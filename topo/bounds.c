@@ -80,10 +80,28 @@ static mci_ratio whole_spread(const mci_topo* topo, uint32_t root) {
   return best;
 }
 
+/* What one rank must read of shared memory. */
+static mci_ratio memory_ratio(uint64_t p, mci_coll coll) {
+  switch (coll) {
+    case MCI_ALL_REDUCE:
+      return (mci_ratio){2 * (p - 1), p};
+    case MCI_BROADCAST:
+    case MCI_REDUCE:
+      return (mci_ratio){1, 1};
+    case MCI_SCATTER:
+      return (mci_ratio){1, p};
+    case MCI_BARRIER:
+      return (mci_ratio){0, 1};
+    default:
+      return (mci_ratio){p - 1, p};
+  }
+}
+
 static mci_ratio whole_ratio(const mci_topo* topo, mci_coll coll, uint32_t root) {
   uint64_t p = topo->nranks;
   uint32_t low, high;
   mci_topo_degrees(topo, &low, &high);
+  if (topo->memory) return memory_ratio(p, coll);
   switch (coll) {
     case MCI_ALL_REDUCE:
       return (mci_ratio){p - 1, mci_topo_nlinks(topo)};

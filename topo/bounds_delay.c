@@ -68,7 +68,7 @@ static unsigned __int128 full_ports_Bps(const mci_topo* topo, uint32_t rank) {
     sum += topo->level[l].link.bw_Bps;
     inside = mci_topo_group_size(topo, l, mci_topo_group(topo, l, rank));
   }
-  return sum + (unsigned __int128)(inside - 1) * topo->link.bw_Bps;
+  return sum + (unsigned __int128)(topo->memory ? inside > 1 : inside - 1) * topo->link.bw_Bps;
 }
 
 static void raise_to(mci_bound_way* worst, uint64_t way_ps, uint64_t bytes, unsigned __int128 bw_Bps) {

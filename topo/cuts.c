@@ -83,6 +83,7 @@ void mci_cuts_parts(mci_cuts* cuts, uint64_t parts, uint64_t twice) {
 
 static void full_cuts(mci_cuts* cuts) {
   const mci_topo* topo = cuts->topo;
+  bool spreads = cuts->coll == MCI_BROADCAST || cuts->coll == MCI_SCATTER; /* of shared memory any number may read */
   uint64_t everything = 0;
   for (uint32_t l = 0; l < topo->nlevels; l++) {
     const mci_level* level = &topo->level[l];
@@ -94,10 +95,11 @@ static void full_cuts(mci_cuts* cuts) {
       if (port && holds_root) mci_cuts_set(cuts, runs->length, true, port);
       if (port && (!holds_root || runs->count > 1)) mci_cuts_set(cuts, runs->length, false, port);
       if (l > 0) continue;
-      uint64_t own = (uint64_t)(runs->length - 1) * cuts->cap.of_class[0];
+      uint64_t to_each = (uint64_t)(runs->length - 1) * cuts->cap.of_class[0];
+      uint64_t own = topo->memory ? MCI_MIN(to_each, cuts->cap.of_class[0]) : to_each;
       everything += runs->count * (runs->length * own + port);
       if (own + port == 0) continue;
-      if (holds_root) mci_cuts_set(cuts, 1, true, own + port);
+      if (holds_root) mci_cuts_set(cuts, 1, true, (spreads ? to_each : own) + port);
       if (!holds_root || runs->count > 1 || runs->length > 1) mci_cuts_set(cuts, 1, false, own + port);
     }
     if (port) mci_cuts_parts(cuts, level->ngroups, level->ngroups * port);

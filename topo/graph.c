@@ -275,6 +275,7 @@ bool mci_topo_is_regular(const mci_topo* topo) {
 }
 bool mci_topo_is_mapped(const mci_topo* topo) { return topo->map != NULL; }
 bool mci_topo_routed(const mci_topo* topo) { return topo->routed; }
+bool mci_topo_is_memory(const mci_topo* topo) { return topo->memory; }
 mci_link mci_topo_link(const mci_topo* topo) { return topo->link; }
 bool mci_topo_connected(const mci_topo* topo) { return topo->connected; }
 

@@ -27,6 +27,7 @@ typedef struct {
 struct mci_topo {
   bool full;
   bool routed;
+  bool memory;
   uint32_t ndims;
   uint32_t side[MCI_MAX_DIMS], stride[MCI_MAX_DIMS];
   bool ring[MCI_MAX_DIMS]; /* as written; a side of 1 or 2 wraps all the same to nothing */

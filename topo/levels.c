@@ -193,6 +193,7 @@ void mci_levels_prune(mci_topo* topo) {
       remove_level(topo, l - 1);
   if (!topo->nlevels || mci_level_groups(topo, &topo->level[0]) < topo->nodes) return;
   topo->link = topo->level[0].link;
+  topo->memory = false; /* nobody is left who shares any */
   remove_level(topo, 0);
 }
 

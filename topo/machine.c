@@ -362,8 +362,9 @@ static meshcclResult_t add_lists(machine* m, const uint32_t* keys) {
   if (keys[MESSAGES] != NONE) {
     MCI_TRY(check_word(m, keys[MESSAGES], "`messages`", ""));
     const char* text = mci_yaml_text(&m->yaml, keys[MESSAGES]);
-    if (strcmp(text, "routed") != 0 && strcmp(text, "neighbours") != 0)
-      return mci_yaml_complain(&m->yaml, keys[MESSAGES], "\"%.60s\" is not known; write routed or neighbours", text);
+    if (strcmp(text, "routed") != 0 && strcmp(text, "neighbours") != 0 && strcmp(text, "memory") != 0)
+      return mci_yaml_complain(&m->yaml, keys[MESSAGES], "\"%.60s\" is not known; write routed, neighbours or memory",
+                               text);
     MCI_TRY(copy_word(m, ",", keys[MESSAGES], "`messages`", ""));
   }
   return copy_list(m, ",map=", keys[MAP], "`map`", ".", "");

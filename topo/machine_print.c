@@ -182,6 +182,7 @@ meshcclResult_t mci_machine_print(const mci_topo* topo, mci_str* out) {
   print_planes(topo, &c, &rest);
   print_nodes(topo, "pick", topo->pick, topo->npick, &rest);
   if (!topo->routed) mci_str_add(&rest, "messages: neighbours\n");
+  if (topo->memory) mci_str_add(&rest, "messages: memory\n");
   for (uint32_t rank = 0; topo->map && rank < topo->nranks; rank++) {
     begin_item("map", rank, &rest);
     mci_str_add(&rest, "%u", topo->map[rank]);

@@ -123,6 +123,7 @@ meshcclResult_t mci_topo_print(const mci_topo* topo, mci_str* out) {
   print_planes(topo, out);
   print_nodes(topo, ",pick=", topo->pick, topo->npick, out);
   if (!topo->routed) mci_str_add(out, ",neighbours");
+  if (topo->memory) mci_str_add(out, ",memory");
   for (uint32_t rank = 0; topo->map && rank < topo->nranks; rank++)
     mci_str_add(out, "%s%u", rank ? "." : ",map=", topo->map[rank]);
   return mci_str_result(out);

@@ -239,12 +239,12 @@ static uint64_t port_of(const mci_topo* topo, uint32_t level, uint32_t rank, boo
   return UINT64_C(1) << 62 | (uint64_t)level << 40 | 2 * (uint64_t)mci_topo_group(topo, level, rank) | in;
 }
 
-/* Within a group every pair has a link. Outside, the way goes through the ports of all groups that hold one of the two;
- * the delay is that of the outermost. */
+/* Within a group every pair has a link, or whoever receives reads everything itself. Outside, the way goes through the
+ * ports of all groups that hold one of the two; the delay is that of the outermost. */
 static uint32_t full_way(const mci_topo* topo, uint32_t a, uint32_t b, mci_hop* out, uint32_t cap) {
   uint32_t outermost = mci_topo_pair_class(topo, a, b);
   way w = {out, cap, 0, 0};
-  if (outermost == 0) pass(&w, (uint64_t)a * topo->nranks + b, mci_topo_class(topo, 0));
+  if (outermost == 0) pass(&w, (topo->memory ? 0 : (uint64_t)a * topo->nranks) + b, mci_topo_class(topo, 0));
   for (uint32_t l = 0; l < outermost; l++) pass_port(&w, port_of(topo, l, a, false), mci_topo_class(topo, l + 1));
   for (uint32_t l = outermost; l-- > 1;) pass_port(&w, port_of(topo, l, b, true), mci_topo_class(topo, l + 1));
   if (outermost == 0) return w.hops;

@@ -250,6 +250,7 @@ static const struct {
     {"level", MCI_OPT_LEVEL, true, false},      {"apart", MCI_OPT_APART, true, true},
     {"plane", MCI_OPT_PLANE, true, true},       {"routed", MCI_OPT_MODE, false, false},
     {"neighbours", MCI_OPT_MODE, false, false}, {"neighbors", MCI_OPT_MODE, false, false},
+    {"memory", MCI_OPT_MODE, false, false},
 };
 
 static meshcclResult_t read_option(mci_spec* p, mci_piece text) {
@@ -261,7 +262,7 @@ static meshcclResult_t read_option(mci_spec* p, mci_piece text) {
   if (row == MCI_COUNT(options))
     COMPLAIN(p, text,
              "is no option; options are a rate (50GB/s), a delay (500ns), o=, wrap=, apart=, level=, plane=, dead=, "
-             "cut=, pick=, map=, routed, neighbours");
+             "cut=, pick=, map=, routed, neighbours, memory");
   if (options[row].value != (name.end < text.end))
     COMPLAIN(p, text, options[row].value ? "lacks a value after '='" : "takes no value; write the word alone");
   if (options[row].grid && p->topo->full)
@@ -284,7 +285,10 @@ static meshcclResult_t read_option(mci_spec* p, mci_piece text) {
     case MCI_OPT_MAP:
       return read_map(p, value);
     case MCI_OPT_MODE:
-      p->topo->routed = *text.at == 'r';
+      p->topo->routed = *text.at != 'n';
+      p->topo->memory = *text.at == 'm';
+      if (p->topo->memory && !p->topo->full)
+        COMPLAIN(p, text, "is for full graphs: ranks that share memory have no links; leave it out");
       return meshcclSuccess;
     case MCI_OPT_DEAD:
       return read_list(p, value, nodes, add_dead);

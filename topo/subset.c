@@ -239,6 +239,7 @@ static meshcclResult_t make_part(const mci_topo* topo, const uint32_t* nodes, ui
   }
   child->link = topo->link;
   child->routed = topo->routed;
+  child->memory = topo->memory;
   meshcclResult_t result;
   MCI_TRY_OR(topo->full ? make_full(topo, nodes, n, map, child)
              : boxed    ? cut_box(topo, boxed, child)
@@ -287,6 +288,7 @@ meshcclResult_t mci_topo_healthy(const mci_topo* topo, mci_topo** out) {
                      : mci_grid_create(topo->ndims, topo->side, topo->ring, &whole));
   whole->link = topo->link;
   whole->routed = topo->routed;
+  whole->memory = topo->memory;
   meshcclResult_t result;
   MCI_TRY_OR(copy_list(topo->pick, topo->npick, sizeof *topo->pick, &whole->pick), err_destroy);
   whole->npick = topo->npick;

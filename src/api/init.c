@@ -103,10 +103,11 @@ static meshcclResult_t make_topology(mci_start* start, mci_topo** out) {
 
 /* The hosts of all ranks are gathered once, and forgotten when the topology is made from them. */
 static meshcclResult_t discover_topology(meshcclComm_t comm) {
-  if (!mci_boot_spans(comm->boot)) return mci_topo_full(comm->nranks, &comm->topo);
-  uint64_t mine = mci_host_id(), *hosts = mci_alloc(comm->nranks * sizeof *hosts);
+  uint64_t mine = mci_host_id(), *hosts = mci_alloc(comm->nranks * sizeof *hosts); /* all alike on one host */
   if (!hosts) return mci_oom(comm->nranks * sizeof *hosts);
-  meshcclResult_t result = mci_boot_allgather(comm->boot, &mine, sizeof mine, hosts, comm->init_timeout_ns);
+  meshcclResult_t result = meshcclSuccess;
+  if (mci_boot_spans(comm->boot))
+    result = mci_boot_allgather(comm->boot, &mine, sizeof mine, hosts, comm->init_timeout_ns);
   if (result == meshcclSuccess) result = mci_discover_hosts(hosts, comm->nranks, &comm->topo);
   mci_free(hosts);
   return result;

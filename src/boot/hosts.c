@@ -65,7 +65,9 @@ static meshcclResult_t set_map(mci_topo* topo, const seat* seats, uint32_t n) {
 static meshcclResult_t build(const seat* seats, uint32_t n, uint32_t nhosts, mci_topo** out) {
   mci_topo* topo;
   mci_str spec = {0};
-  if (nhosts == n) {
+  if (nhosts == 1) {
+    mci_str_add(&spec, "full:%u@" MCI_LINK_HOST, n);
+  } else if (nhosts == n) {
     mci_str_add(&spec, "full:%u@" MCI_LINK_HOSTS_RATE "," MCI_LINK_HOSTS_DELAY, n);
   } else {
     mci_str_add(&spec, "full:%u@" MCI_LINK_HOST ",level=host:", n);
@@ -90,7 +92,7 @@ meshcclResult_t mci_discover_hosts(const uint64_t* hosts, uint32_t nranks, mci_t
   seat* seats = mci_alloc(nranks * sizeof *seats);
   if (!seats) return mci_oom(nranks * sizeof *seats);
   uint32_t nhosts = seat_ranks(hosts, nranks, seats);
-  meshcclResult_t result = nhosts > 1 ? build(seats, nranks, nhosts, out) : mci_topo_full(nranks, out);
+  meshcclResult_t result = build(seats, nranks, nhosts, out);
   mci_free(seats);
   return result;
 }

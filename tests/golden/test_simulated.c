@@ -4,17 +4,12 @@
 #include "topo/plan/plan.h"
 #include "topo/sim/sim.h"
 
-static const char* const specs[] = {"full:8",
-                                    "ring:8",
-                                    "line:5",
-                                    "mesh:4x4",
-                                    "mesh:5x3",
-                                    "torus:4x4",
-                                    "torus:3x5",
-                                    "torus:2x3x3",
-                                    "mesh:5x5@dead=2.2",
-                                    "mesh:2x3x2",
-                                    "mesh:4x4@level=die:2x2:10GB/s:2us"};
+static const char* const specs[] = {"full:8",      "full:4@20GB/s,500ns,memory",
+                                    "ring:8",      "line:5",
+                                    "mesh:4x4",    "mesh:5x3",
+                                    "torus:4x4",   "torus:3x5",
+                                    "torus:2x3x3", "mesh:5x5@dead=2.2",
+                                    "mesh:2x3x2",  "mesh:4x4@level=die:2x2:10GB/s:2us"};
 static const uint64_t sizes[] = {1 << 10, 1 << 16, 1 << 20};
 
 static void add_candidate(const char* spec, const mci_topo* topo, const mci_request* request,

@@ -272,14 +272,14 @@ if [ -n "$hello" ]; then
     [ "$(dumped)" = "$topology" ] || fail "$hosts: topology $(dumped)"
   done <<END
 a:1,b:1 2 1 full:2@1.25GB/s,20us
-a:2,b:1,c:3 6 15 full:6@10GB/s,500ns,level=host:2+1+3:1.25GB/s:20us
-a:2,b:2,c:2,d:1 7 21 full:7@10GB/s,500ns,level=host:2*3+1:1.25GB/s:20us
+a:2,b:1,c:3 6 15 full:6@20GB/s,500ns,level=host:2+1+3:1.25GB/s:20us,memory
+a:2,b:2,c:2,d:1 7 21 full:7@20GB/s,500ns,level=host:2*3+1:1.25GB/s:20us,memory
 END
 
   rule="hosts whose ranks are interleaved"
   MESHCCL_TOPO_DUMP=$work/dump.yaml run 0 -H x:5 -- sh -c 'MESHCCL_HOST_ID=h$((MESHCCL_RANK % 2)) exec "$0"' "$hello"
   [ "$(grep -c ' of 5: 10 5$' "$work/out")" -eq 5 ] || fail "other sums"
-  [ "$(dumped)" = "full:5@10GB/s,500ns,level=host:3+2:1.25GB/s:20us,map=0.3.1.4.2" ] || fail "$(dumped)"
+  [ "$(dumped)" = "full:5@20GB/s,500ns,level=host:3+2:1.25GB/s:20us,memory,map=0.3.1.4.2" ] || fail "$(dumped)"
 
   rule="a described topology wins, and what was dumped can be given back; files need not be on the hosts"
   mv "$work/dump.yaml" "$work/given.yaml"
@@ -288,11 +288,11 @@ END
   MESHCCL_TOPO=$work/given.yaml MESHCCL_TOPO_DUMP=$work/dump.yaml run 0 -H a:3,b:2 -- "$hello"
   cmp -s "$work/given.yaml" "$work/dump.yaml" || fail "$(cat "$work/dump.yaml")"
   run 0 --topo "$work/given.yaml" -H a:3,b:2 -- sh -c 'echo "$MESHCCL_TOPO"'
-  out_has "[4] full:5@10GB/s"
+  out_has "[4] full:5@20GB/s"
 
   rule="one host is as without discovery"
   MESHCCL_TOPO_DUMP=$work/dump.yaml here 0 -n 3 -- "$hello"
-  [ "$(dumped)" = "full:3@50GB/s,500ns" ] || fail "$(dumped)"
+  [ "$(dumped)" = "full:3@20GB/s,500ns,memory" ] || fail "$(dumped)"
 fi
 
 if [ -n "$perf" ]; then

@@ -148,10 +148,10 @@ static uint64_t predict(question* q) {
   return time + 2 * (fold + q->delay);
 }
 
-/* Every step copies what it sends and folds as much: memory works as hard as a link (as in exchange.c). */
+/* In shared memory every step copies what it sends and folds as much, which takes as long as reading. */
 static uint64_t memory_work(const question* q) {
   mci_link link = mci_topo_link(q->b->topo);
-  if (!q->form.whole || !mci_topo_is_full(q->b->topo)) return 0;
+  if (!q->form.whole || !mci_topo_is_memory(q->b->topo)) return 0;
   return 2 * q->b->nsteps * mci_cost_wire(&link, q->request->bytes);
 }
 

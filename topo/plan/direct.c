@@ -50,7 +50,7 @@ static uint32_t receivers(const mci_request* request, uint32_t n) {
 }
 
 /* As many that a block of each is one message. */
-static uint32_t parts(const mci_request* request, uint32_t n) {
+static uint32_t parts_of(const mci_request* request, uint32_t n) {
   if (request->coll != MCI_ALL_REDUCE || n == 1) return 1;
   uint64_t block = mci_cost_share(request->bytes, 1, n), message = mci_cost_message(request);
   return (uint32_t)MCI_MIN((block + message - 1) / message, (uint64_t)MAX_PARTS) + (block == 0);
@@ -61,14 +61,16 @@ static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost
   uint32_t n = mci_topo_nranks(topo);
   bool rooted = mci_coll_rooted(request->coll), twice = request->coll == MCI_ALL_REDUCE;
   bool whole = request->coll == MCI_BROADCAST || request->coll == MCI_REDUCE;
+  bool gathers = request->coll == MCI_REDUCE || request->coll == MCI_GATHER;
   uint64_t sharing = rooted ? mci_routes_to_one(topo, request->root) : mci_routes_all_pairs(topo);
   uint64_t block = whole ? request->bytes : mci_cost_share(request->bytes, 1, n);
   uint64_t times = n == 1 ? 0 : twice ? 2 : 1, hops = mci_topo_diameter(topo);
-  *out = (mci_plan_cost){.steps = (uint32_t)times, .chunks = parts(request, n)};
+  *out = (mci_plan_cost){.steps = (uint32_t)times, .chunks = parts_of(request, n)};
   out->channels = n == 1 ? 1 : receivers(request, n);
   uint64_t busy = sharing * mci_cost_busy(&link, block, mci_cost_message(request));
   if (mci_topo_is_full(topo))
-    busy = rooted ? mci_load_to_one(topo, request->root, block, &sharing) : mci_load_all_pairs(topo, block, &sharing);
+    busy = rooted ? mci_load_to_one(topo, request->root, gathers, block, &sharing)
+                  : mci_load_all_pairs(topo, block, &sharing);
   uint64_t lane = mci_cost_lane(&link, block, mci_cost_message(request), hops);
   out->cost_ps = times * (hops * link.lat_ps + MCI_MAX(busy, lane));
   if (hops > 1) /* stored on the way */
@@ -203,8 +205,7 @@ static mci_affine peer_at(const plan* p, uint32_t distance) {
 }
 
 static void scatter_part(const plan* p, mci_affine part) {
-  for (uint32_t d = 1; d < p->n; d++)
-    send(p, peer_at(p, d), 0, MCI_IN, block_in((p->rank + d) % p->n, part));
+  for (uint32_t d = 1; d < p->n; d++) send(p, peer_at(p, d), 0, MCI_IN, block_in((p->rank + d) % p->n, part));
 }
 
 static void fold_part(const plan* p, mci_affine part) {
@@ -309,8 +310,9 @@ static meshcclResult_t build(const mci_topo* topo, const mci_request* request, c
   uint32_t n = mci_topo_nranks(topo);
   bool blocks = mci_coll_block_major(request->coll) || request->coll == MCI_ALL_REDUCE;
   mci_build* b = mci_build_begin(request->coll, "direct", n, rank, request->root);
-  mci_build_layout(b, blocks ? n : 1, cost_of->chunks, NULL);
-  plan p = {b, n, rank, request->root, request->wide, cost_of->chunks, cost_of->channels, 0};
+  uint32_t parts = request->coll == MCI_ALL_REDUCE ? cost_of->chunks : 1;
+  mci_build_layout(b, blocks ? n : 1, parts, NULL);
+  plan p = {b, n, rank, request->root, request->wide, parts, cost_of->channels, 0};
   if (!mci_coll_rooted(request->coll)) {
     build_unrooted(&p, request->coll);
   } else if (rank == request->root) {

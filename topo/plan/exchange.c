@@ -24,15 +24,15 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
   return mci_routes_refuse_pairs(topo, buffer, size);
 }
 
-#define CACHED 32768 /* bytes; this much of every vector is folded in caches, for nothing */
+#define CACHED 65536 /* bytes; this much of every vector is folded in caches, for nothing */
 
-/* Besides the wire, every rank folds n vectors, where the other algorithms fold one vector's worth and copy the rest.
- * Where links are the memory of hosts it works as hard for them, beyond the caches: what it takes more than those is
- * charged at the rate of the finest links. */
+/* Besides what it reads of shared memory, every rank folds n whole vectors, where the other algorithms fold one
+ * vector's worth; beyond the caches that takes as long as reading. */
 static uint64_t folding(const mci_topo* topo, uint64_t bytes) {
   mci_link inside = mci_topo_link(topo);
   uint32_t n = mci_topo_nranks(topo);
-  return !mci_topo_is_full(topo) || n < 2 || bytes <= CACHED ? 0 : (2 * n - 3) * mci_cost_wire(&inside, bytes - CACHED) / 2;
+  return !mci_topo_is_memory(topo) || n < 2 || bytes <= CACHED ? 0
+                                                               : (n - 1) * mci_cost_wire(&inside, bytes - CACHED) / 2;
 }
 
 static void cost(const mci_topo* topo, const mci_request* request, mci_plan_cost* out) {

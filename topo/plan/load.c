@@ -14,10 +14,22 @@ static void raise_to(busiest* worst, const mci_topo* topo, uint32_t link_class, 
   if (time > worst->time) *worst = (busiest){time, messages};
 }
 
+/* Messages at the finest links of a rank to which `pairs` others of its group send: each has its own link, or it reads
+ * one after the other. */
+static uint64_t at_once(const mci_topo* topo, uint64_t pairs) { return mci_topo_is_memory(topo) ? pairs : pairs > 0; }
+
+/* The most ranks that share the finest links. */
+static uint64_t together(const mci_topo* topo) {
+  if (mci_topo_nlevels(topo) == 0) return mci_topo_nranks(topo);
+  uint64_t most = 1;
+  for (uint32_t g = 0; g < mci_topo_ngroups(topo, 0); g++) most = MCI_MAX(most, mci_topo_group_size(topo, 0, g));
+  return most;
+}
+
 uint64_t mci_load_all_pairs(const mci_topo* topo, uint64_t bytes, uint64_t* messages) {
   uint64_t n = mci_topo_nranks(topo);
   busiest worst = {0, 1};
-  raise_to(&worst, topo, 0, n > 1, bytes);
+  raise_to(&worst, topo, 0, at_once(topo, together(topo) - 1), bytes);
   for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++) {
     uint64_t leaving = 0;
     for (uint32_t g = 0; g < mci_topo_ngroups(topo, l); g++) {
@@ -30,27 +42,38 @@ uint64_t mci_load_all_pairs(const mci_topo* topo, uint64_t bytes, uint64_t* mess
   return worst.time;
 }
 
-uint64_t mci_load_to_one(const mci_topo* topo, uint32_t root, uint64_t bytes, uint64_t* messages) {
-  uint64_t n = mci_topo_nranks(topo);
+uint64_t mci_load_to_one(const mci_topo* topo, uint32_t root, bool gathers, uint64_t bytes, uint64_t* messages) {
+  uint64_t n = mci_topo_nranks(topo),
+           near = mci_topo_nlevels(topo) ? mci_topo_group_size(topo, 0, mci_topo_group(topo, 0, root)) : n;
   busiest worst = {0, 1};
-  raise_to(&worst, topo, 0, n > 1, bytes);
+  raise_to(&worst, topo, 0, gathers ? at_once(topo, near - 1) : n > 1, bytes);
   for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++)
     raise_to(&worst, topo, l + 1, n - mci_topo_group_size(topo, l, mci_topo_group(topo, l, root)), bytes);
   *messages = worst.messages;
   return worst.time;
 }
 
-uint64_t mci_load_tree(const mci_tree* tree, uint64_t bytes, uint64_t* messages) {
+/* Edges from a rank to its children that leave its group of a level. */
+static uint64_t leaving_edges(const mci_tree* tree, uint32_t level, uint32_t rank) {
   const mci_topo* topo = tree->topo;
+  uint32_t children[MCI_TREE_MAX_CHILDREN], n = mci_tree_children(tree, rank, children);
+  uint64_t leaving = 0;
+  while (n > 0) leaving += mci_topo_group(topo, level, children[--n]) != mci_topo_group(topo, level, rank);
+  return leaving;
+}
+
+uint64_t mci_load_tree(const mci_tree* tree, bool up, uint64_t bytes, uint64_t* messages) {
+  const mci_topo* topo = tree->topo;
+  uint32_t ignored[MCI_TREE_MAX_CHILDREN];
   busiest worst = {0, 1};
-  raise_to(&worst, topo, 0, 1, bytes);
+  uint64_t inside =
+      mci_tree_children(tree, tree->root, ignored) - (mci_topo_nlevels(topo) ? leaving_edges(tree, 0, tree->root) : 0);
+  raise_to(&worst, topo, 0, up ? MCI_MAX(at_once(topo, inside), 1u) : 1, bytes);
   for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++) {
-    uint32_t group = mci_topo_group(topo, l, tree->root), children[MCI_TREE_MAX_CHILDREN];
+    uint32_t group = mci_topo_group(topo, l, tree->root);
     uint64_t leaving = 0;
-    for (uint32_t i = 0; i < mci_topo_group_size(topo, l, group); i++) {
-      uint32_t n = mci_tree_children(tree, mci_topo_group_rank(topo, l, group, i), children);
-      while (n > 0) leaving += mci_topo_group(topo, l, children[--n]) != group;
-    }
+    for (uint32_t i = 0; i < mci_topo_group_size(topo, l, group); i++)
+      leaving += leaving_edges(tree, l, mci_topo_group_rank(topo, l, group, i));
     raise_to(&worst, topo, l + 1, leaving, bytes);
   }
   *messages = worst.messages;
@@ -89,8 +112,9 @@ static uint64_t slowest_way(const mci_topo* topo, uint32_t hops) {
 }
 
 mci_axis_links mci_load_ring(const mci_topo* topo, bool one_way) {
-  mci_axis_links out = {.link = mci_topo_link(topo), .load = 1};
-  uint32_t n = mci_topo_nranks(topo), ways = one_way || n == 2 ? 1 : 2, hops = one_way ? n - 1 : n / 2;
+  uint32_t n = mci_topo_nranks(topo), ways = one_way || n == 2 ? 1 : 2;
+  mci_axis_links out = {.link = mci_topo_link(topo), .load = mci_topo_is_memory(topo) ? ways : 1};
+  uint32_t hops = one_way ? n - 1 : n / 2;
   if (mci_topo_nlevels(topo) == 0) return out;
   for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++) {
     uint64_t leaving = crossings(topo, l) * ways;

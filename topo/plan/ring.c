@@ -28,7 +28,8 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
 
 static mci_phases phases_of(const mci_topo* topo, const mci_request* request, bool one_way) {
   uint32_t n = mci_topo_nranks(topo);
-  mci_phases phases = {.coll = request->coll, .wide = request->wide, .message_bytes = request->message_bytes, .naxes = 1};
+  mci_phases phases = {
+      .coll = request->coll, .wide = request->wide, .message_bytes = request->message_bytes, .naxes = 1};
   /* Two ranks have one link: both ways round are the two directions of a line. */
   phases.axes[0] = (mci_axis){.n = n, .ring = one_way || n > 2, .one_way = one_way};
   mci_phases_colors(&phases);
@@ -51,8 +52,8 @@ static uint32_t routes_load(const mci_topo* topo, uint32_t n, uint64_t round, bo
   for (uint32_t i = 0; i < (one_way ? n : 2 * n) && used <= 2 * round; i++) {
     mci_hop route[MAX_ROUTE];
     uint32_t a = mci_cycle_rank(topo, i / (one_way ? 1 : 2)), b = mci_cycle_rank(topo, (i / (one_way ? 1 : 2) + 1) % n);
-    uint32_t hops = i % 2 && !one_way ? mci_topo_route(topo, b, a, route, MAX_ROUTE)
-                                      : mci_topo_route(topo, a, b, route, MAX_ROUTE);
+    uint32_t hops =
+        i % 2 && !one_way ? mci_topo_route(topo, b, a, route, MAX_ROUTE) : mci_topo_route(topo, a, b, route, MAX_ROUTE);
     for (uint32_t h = 0; h < MCI_MIN(hops, (uint32_t)MAX_ROUTE); h++) ids[used++] = route[h].id;
   }
   qsort(ids, used, sizeof *ids, compare);

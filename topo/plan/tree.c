@@ -50,10 +50,10 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
 /* ---- cost ---- */
 /* Time from one message to the next over every edge that shares a link with others: it is busy, or waits for credits
  * that come back over `hops` links. */
-static uint64_t message_time(const mci_tree* tree, const mci_link* link, uint64_t bytes, double* load) {
+static uint64_t message_time(const mci_tree* tree, const mci_link* link, bool up, uint64_t bytes, double* load) {
   if (mci_topo_is_full(tree->topo)) {
     uint64_t messages;
-    uint64_t time = mci_load_tree(tree, bytes, &messages);
+    uint64_t time = mci_load_tree(tree, up, bytes, &messages);
     *load *= (double)messages;
     return time;
   }
@@ -79,14 +79,15 @@ static void cost_of_whole(const mci_topo* topo, const mci_request* request, cons
   mci_link link = mci_topo_worst(topo);
   uint64_t passes = mci_coll_rooted(request->coll) ? 1 : 2, steps = passes * tree->depth;
   uint64_t delay = passes * delay_of(tree, &link);
+  bool up = request->coll != MCI_BROADCAST;
   *out = (mci_plan_cost){.cost_ps = UINT64_MAX, .steps = (uint32_t)steps, .channels = (uint32_t)passes};
   for (uint32_t chunks = 1; chunks <= MAX_CHUNKS; chunks *= 2) {
     uint64_t bytes = mci_cost_share(request->bytes, 1, chunks);
     if (chunks > 1 && bytes < MCI_COST_MIN_MESSAGE) break;
     double load = 1, ignored = 1;
     uint64_t message = MCI_MIN(bytes, mci_cost_message(request)), messages = (bytes + message - 1) / message * chunks;
-    uint64_t busy = message_time(tree, &link, message, &load), pace = mci_cost_pace(&link, message, 1);
-    uint64_t all = chunks * message_time(tree, &link, bytes, &ignored) + (messages - chunks) * link.cost_ps;
+    uint64_t busy = message_time(tree, &link, up, message, &load), pace = mci_cost_pace(&link, message, 1);
+    uint64_t all = chunks * message_time(tree, &link, up, bytes, &ignored) + (messages - chunks) * link.cost_ps;
     if (messages > MCI_COST_CREDITS && pace > busy) all += (messages - MCI_COST_CREDITS) * (pace - busy);
     uint64_t time = all + (steps - 1) * busy + delay;
     if (passes == 2) time += mci_cost_wire(&link, bytes - message); /* totals leave when a chunk is complete */
@@ -107,7 +108,8 @@ static void cost_of_blocks(const mci_topo* topo, const mci_request* request, con
   *out = (mci_plan_cost){.steps = passes * tree->depth, .chunks = 1, .load = (double)branch / n};
   out->channels = passes == 2 ? 2 : mci_tree_children(tree, tree->root, children);
   uint64_t block = mci_cost_share(request->bytes, 1, n), message = MCI_MIN(block, mci_cost_message(request));
-  uint64_t busy = message_time(tree, &link, block, &out->load), pace = mci_cost_pace(&link, message, 1);
+  uint64_t busy = message_time(tree, &link, request->coll != MCI_SCATTER, block, &out->load),
+           pace = mci_cost_pace(&link, message, 1);
   uint64_t messages = branch * ((block + message - 1) / MCI_MAX(message, 1u));
   uint64_t all = branch * busy + (messages - branch) * link.cost_ps;
   uint64_t one = mci_cost_wire(&link, message) + link.cost_ps;

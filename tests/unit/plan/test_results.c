@@ -35,6 +35,7 @@ static void every_family_gives_the_right_result(void** state) {
   (void)state;
   static const char* specs[] = {"full:1",
                                 "full:5",
+                                "full:5@memory",
                                 "full:8",
                                 "ring:2",
                                 "ring:5",

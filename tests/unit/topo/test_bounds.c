@@ -207,6 +207,13 @@ static void packaged_machines_have_known_bounds(void** state) {
   expect_factor("full:8@50GB/s,level=host:4+4:12.5GB/s", MCI_ALL_TO_ALL, 8, 1e-9);
   expect_factor("full:8@50GB/s,level=host:4+4:12.5GB/s", MCI_BROADCAST, 4, 1e-9);
   expect_factor("full:8@50GB/s,level=host:5+3:12.5GB/s", MCI_GATHER, 1.5, 1e-9);
+  /* What one rank reads of shared memory; anybody's reading is his own. */
+  expect_factor("full:8@50GB/s,memory", MCI_ALL_REDUCE, 14.0 / 8, 1e-9);
+  expect_factor("full:8@50GB/s,memory", MCI_ALL_GATHER, 7.0 / 8, 1e-9);
+  expect_factor("full:8@50GB/s,memory", MCI_GATHER, 7.0 / 8, 1e-9);
+  expect_factor("full:8@50GB/s,memory", MCI_SCATTER, 1.0 / 8, 1e-9);
+  expect_factor("full:8@50GB/s,memory", MCI_BROADCAST, 1, 1e-9);
+  expect_factor("full:8@50GB/s,memory,level=host:4+4:12.5GB/s", MCI_BROADCAST, 4, 1e-9);
   /* Twenty trays of 150, each with twenty ports: 2 * 19 N over 400 ports of 1/40. */
   expect_factor("mesh:20x10x15@2TB/s,apart=z,plane=p:50GB/s:*.*.0+*.*.14", MCI_ALL_REDUCE, 3.8, 1e-9);
   expect_factor("mesh:20x10x15@2TB/s,apart=z,plane=p:50GB/s:*.*.0+*.*.14", MCI_BROADCAST, 2, 1e-9);

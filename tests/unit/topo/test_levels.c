@@ -248,6 +248,8 @@ static void parts_keep_what_is_left_of_their_levels(void** state) {
   static const part_row rows[] = {
       {"full:8@level=host:4+4:1GB/s:9us", 4, {4, 5, 6, 7}, "full:4@50GB/s,500ns"},
       {"full:8@level=host:4+4:1GB/s:9us", 2, {0, 4}, "full:2@1GB/s,9us"},
+      {"full:8@memory,level=host:4+4:1GB/s:9us", 2, {0, 4}, "full:2@1GB/s,9us"},
+      {"full:8@memory,level=host:4+4:1GB/s:9us", 4, {4, 5, 6, 7}, "full:4@50GB/s,500ns,memory"},
       {"full:8@level=host:4+4:1GB/s:9us", 3, {0, 1, 4}, "full:3@50GB/s,500ns,level=host:2+1:1GB/s:9us"},
       {"full:8@level=host:4+4:1GB/s:9us", 4, {4, 0, 1, 5}, "full:4@50GB/s,500ns,level=host:2*2:1GB/s:9us,map=2.0.1.3"},
       {"full:8@level=host:4+4:1GB/s:9us", 8, {0, 1, 2, 3, 4, 5, 6, 7}, "full:8@50GB/s,500ns,level=host:4*2:1GB/s:9us"},

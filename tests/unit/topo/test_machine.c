@@ -50,7 +50,7 @@ static void shipped_machines_are_what_they_say(void** state) {
       {"dojo-exapod", "mesh:20x10x15" DIE ",apart=z,level=tile:1x5x5:900GB/s:100ns,level=tray:1x10x15" TTP
                       ",level=cabinet:2x10x15" TTP ",level=exapod:20x10x15" TTP ",plane=ttp" TTP ":*.*.0+*.*.14"},
       {"tpu-4x4x4", "torus:4x4x4@50GB/s,500ns,level=cube:4x4x4:50GB/s:500ns"},
-      {"host", "full:8@10GB/s,500ns,level=host:8:10GB/s:500ns"},
+      {"host", "full:8@10GB/s,500ns,level=host:8:10GB/s:500ns,memory"},
   };
   for (size_t i = 0; i < MCI_COUNT(rows); i++) {
     char path[4096], text[8192];
@@ -79,6 +79,7 @@ static void every_topology_prints_as_a_machine_that_reads_back(void** state) {
       "torus:4x4x4",
       "torus:2x3x4x5@o=3ns",
       "full:4",
+      "full:4@memory",
       "full:1",
       "mesh:3x4@wrap=x",
       "mesh:3x4x5@cut=2.0.0-0.0.0,wrap=zx",
@@ -198,7 +199,7 @@ static const char* const mistakes[][3] = {
     {HEAD CLASS LEVEL "cut: [0.0-1.1]\n", "m.yaml:6:7: \"0.0-1.1\"", "differ by one"},
     {HEAD CLASS LEVEL "cut: [0.0-7.1]\n", "m.yaml:6:11: \"7.1\"", "last node is 1.1"},
     {HEAD CLASS LEVEL "map: [0, 1, 2]\n", "m.yaml:6:6", "3 entries for 4 ranks"},
-    {HEAD CLASS LEVEL "messages: often\n", "m.yaml:6:11: \"often\"", "routed or neighbours"},
+    {HEAD CLASS LEVEL "messages: often\n", "m.yaml:6:11: \"often\"", "routed, neighbours or memory"},
     {HEAD CLASS LEVEL "planes: [{name: s, links: a}]\n", "m.yaml:6:10", "lacks `nodes`"},
     {HEAD CLASS LEVEL "planes: [{name: s, links: a, nodes: []}]\n", "m.yaml:6:37", "joins no nodes"},
     {HEAD CLASS LEVEL "planes: [{name: s, links: a, nodes: [\"*.0\", \"*.7\"]}]\n", "m.yaml:6:46: \"*.7\"",
