@@ -38,6 +38,7 @@ typedef struct {
   uint32_t divisor;           /* for Avg with FINISH */
   uint64_t scaled;            /* bit k: source k is multiplied by *scale before it enters (PreMulSum) */
   const void* scale;          /* one element of `type`, host memory; NULL when scaled is 0 */
+  uint64_t streamed;          /* bit k: nobody here reads destination k soon, so it may bypass the processor's caches */
 } meshcclFold_t;
 
 typedef struct {

@@ -1,10 +1,13 @@
-/* Runs a fold with the set in use: plain copies as copies, whole blocks with the set's kernel, the rest of the last
- * block through padded buffers. The executor's host device calls it. */
+/* Runs a fold with the set in use, and puts it into the form that has the cheapest kernel first. The executor's host
+ * device calls it. */
 #include <string.h>
 
 #include "kernels/sets.h"
 
-#define FEW_ELEMENTS 8
+enum {
+  FEW_ELEMENTS = 8,       /* the portable kernel has done them before a vector kernel is set up */
+  LEAST_STREAMED = 16384  /* bytes: less is not worth the wait for streaming stores to drain */
+};
 
 void mci_copy(void* dst, const void* src, size_t bytes) {
   if (bytes && dst != src) memcpy(dst, src, bytes);
@@ -15,60 +18,74 @@ static void copy_to_all(const meshcclFold_t* fold) {
   for (int k = 0; k < fold->ndestinations; k++) mci_copy(fold->destinations[k], fold->sources[0], bytes);
 }
 
-/* The same fold in the form that has the cheapest kernel: an average that is not finished is a sum, and one rounding in
- * all needs no rounding of intermediate results. */
+/* The same fold in the form that has the cheapest kernel: a copy is a sum of bytes, an average that is not finished is a
+ * sum, and one rounding in all needs no rounding of intermediate results. */
 static meshcclFold_t simplest(const meshcclFold_t* fold) {
   meshcclFold_t simple = *fold;
   if (fold->op == meshcclAvg && !(fold->flags & MESHCCL_FOLD_FINISH)) simple.op = meshcclSum;
   if (simple.op != meshcclAvg && !fold->scaled && fold->nsources == 2) simple.flags |= MESHCCL_FOLD_WIDE;
+  if (mci_fold_is_copy(fold)) {
+    simple.count *= mci_type_size(fold->type);
+    simple.type = meshcclUint8;
+    simple.op = meshcclSum;
+  }
   return simple;
 }
 
-/* The set's own kernel, or NULL. Only sums scale their sources in vectors: no other operator is used so. */
-static mci_kernel override_for(const meshcclFold_t* fold) {
-  if (fold->scaled && fold->op != meshcclSum && fold->op != meshcclAvg) return NULL;
-  return mci_kernels_chosen()->kernels[fold->type][fold->op];
+/* Only sums scale their sources in vectors: no other operator is used so. */
+static mci_kernel kernel_for(const meshcclFold_t* fold) {
+  bool plain = !fold->scaled || fold->op == meshcclSum || fold->op == meshcclAvg;
+  if (plain && fold->count > FEW_ELEMENTS)
+    for (const mci_kernel_set* set = mci_kernels_chosen(); set; set = set->otherwise)
+      if (set->kernels[fold->type][fold->op]) return set->kernels[fold->type][fold->op];
+  return mci_kernels_scalar.kernels[fold->type][fold->op];
 }
 
-/* The last elements, fewer than a block, at byte offset `at` of every source and destination. */
-static void fold_rest(mci_kernel kernel, const meshcclFold_t* fold, size_t at, size_t bytes) {
-  _Alignas(64) char blocks[MESHCCL_MAX_FOLD_SOURCES][MCI_KERNEL_BLOCK];
+static void run_part(mci_kernel kernel, const meshcclFold_t* fold, size_t from, size_t count, uint64_t streamed) {
+  size_t at = from * mci_type_size(fold->type);
   const void* sources[MESHCCL_MAX_FOLD_SOURCES];
-  void* destination = blocks[0];
-  for (int k = 0; k < fold->nsources; k++) {
-    memcpy(blocks[k], (const char*)fold->sources[k] + at, bytes);
-    memset(blocks[k] + bytes, 0, MCI_KERNEL_BLOCK - bytes);
-    sources[k] = blocks[k];
-  }
-  meshcclFold_t rest = *fold;
-  rest.sources = sources;
-  rest.destinations = &destination;
-  rest.ndestinations = 1;
-  rest.count = MCI_KERNEL_BLOCK / mci_type_size(fold->type);
-  kernel(&rest);
-  for (int k = 0; k < fold->ndestinations; k++) memcpy((char*)fold->destinations[k] + at, blocks[0], bytes);
+  void* destinations[MESHCCL_MAX_FOLD_SOURCES];
+  for (int k = 0; k < fold->nsources; k++) sources[k] = (const char*)fold->sources[k] + at;
+  for (int k = 0; k < fold->ndestinations; k++) destinations[k] = (char*)fold->destinations[k] + at;
+  meshcclFold_t part = *fold;
+  part.sources = sources;
+  part.destinations = destinations;
+  part.count = count;
+  part.streamed = streamed;
+  kernel(&part);
+}
+
+/* Streaming stores want aligned vectors, so the elements before the first one are folded by themselves. A destination
+ * that is not aligned where the first streamed one is, is not streamed. */
+static void run_streamed(mci_kernel kernel, const meshcclFold_t* fold) {
+  size_t size = mci_type_size(fold->type);
+  size_t head = -(uintptr_t)fold->destinations[__builtin_ctzll(fold->streamed)] % MCI_STREAM_ALIGN;
+  uint64_t streamed = head % size == 0 ? fold->streamed : 0;
+  for (int k = 0; k < fold->ndestinations; k++)
+    if (((uintptr_t)fold->destinations[k] + head) % MCI_STREAM_ALIGN) streamed &= ~(UINT64_C(1) << k);
+  if (!streamed) head = 0;
+  if (head) run_part(kernel, fold, 0, head / size, 0);
+  run_part(kernel, fold, head / size, fold->count - head / size, streamed);
 }
 
 void mci_fold(const meshcclFold_t* fold) {
   mci_assert(fold->nsources >= 1 && fold->nsources <= MESHCCL_MAX_FOLD_SOURCES);
+  mci_assert(fold->ndestinations <= MESHCCL_MAX_FOLD_SOURCES);
   mci_assert(!mci_fold_divides(fold) || fold->divisor > 0);
   if (fold->count == 0) return;
-  if (mci_fold_is_copy(fold)) {
+  bool streamed = fold->streamed && fold->count * mci_type_size(fold->type) >= LEAST_STREAMED;
+  if (mci_fold_is_copy(fold) && !streamed) {
     copy_to_all(fold);
     return;
   }
   meshcclFold_t simple = simplest(fold);
-  mci_kernel kernel = override_for(&simple);
-  bool few = simple.count <= FEW_ELEMENTS; /* not worth a block */
-  if (!kernel || few || kernel == mci_kernels_scalar.kernels[simple.type][simple.op]) {
-    mci_kernels_scalar.kernels[simple.type][simple.op](&simple);
-    return;
+  mci_kernel kernel = kernel_for(&simple);
+  if (streamed) {
+    run_streamed(kernel, &simple);
+  } else {
+    simple.streamed = 0;
+    kernel(&simple);
   }
-  size_t size = mci_type_size(simple.type);
-  size_t bytes = simple.count * size, whole = bytes / MCI_KERNEL_BLOCK * MCI_KERNEL_BLOCK;
-  simple.count = whole / size;
-  if (whole) kernel(&simple);
-  if (bytes > whole) fold_rest(kernel, &simple, whole, bytes - whole);
 }
 
 void mci_fold_reference(const meshcclFold_t* fold) {

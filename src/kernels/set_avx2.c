@@ -14,6 +14,10 @@
 #define HALF_WIDEN(from) _mm256_cvtph_ps(_mm_loadu_si128((const void*)(from)))
 #define HALF_NARROW(low, high) \
   _mm256_set_m128i(_mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT), _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT))
+#define UNORDERED(a, b) _mm256_cmp_ps((__m256)(a), (__m256)(b), _CMP_UNORD_Q)
+#define ANY_NAN(a, b, c, d) (_mm256_movemask_ps(_mm256_or_ps(UNORDERED(a, b), UNORDERED(c, d))) != 0)
+#define STREAM(to, x) _mm256_stream_si256((void*)(to), (__m256i)(x))
+#define FLUSH() _mm_sfence()
 #include "kernels/vector_kernels.h"
 
 static bool runs_here(void) {

@@ -14,6 +14,9 @@
 #define HALF_NARROW(low, high)                                         \
   vcombine_u16(vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)(low))), \
                vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)(high))))
+#define NUMBERS(x) vceqq_f32((float32x4_t)(x), (float32x4_t)(x))
+#define ANY_NAN(a, b, c, d) \
+  (vminvq_u32(vandq_u32(vandq_u32(NUMBERS(a), NUMBERS(b)), vandq_u32(NUMBERS(c), NUMBERS(d)))) == 0)
 #include "kernels/vector_kernels.h"
 
 static bool runs_here(void) { return true; }

@@ -1,5 +1,5 @@
 /* Inside src/kernels: what a set of kernels is. The portable set has every entry; the others override what they do
- * faster, and an entry that they lack means the portable one.
+ * faster, and an entry that they lack means another set's, in the end the portable one.
  *
  * Rules that make all sets agree bit by bit, whatever the processor and the compiler:
  *  - no fused multiply-add (the module is compiled with -ffp-contract=off);
@@ -11,20 +11,20 @@
 
 #include "kernels/kernels.h"
 
-/* Runs a fold that is no plain copy. Overrides get whole blocks only: count * size is a multiple of MCI_KERNEL_BLOCK.
- */
+/* Runs a fold. Streamed destinations start at a multiple of MCI_STREAM_ALIGN. */
 typedef void (*mci_kernel)(const meshcclFold_t* fold);
-enum { MCI_KERNEL_BLOCK = 256 };
+enum { MCI_STREAM_ALIGN = 64 };
 
-typedef struct {
+typedef struct mci_kernel_set {
   const char* name;
   bool (*runs_here)(void);
+  const struct mci_kernel_set* otherwise; /* has what this one lacks; NULL: the portable set has it */
   mci_kernel kernels[meshcclNumTypes][meshcclNumOps];
 } mci_kernel_set;
 
 extern const mci_kernel_set mci_kernels_scalar; /* the portable set */
 #if defined(__x86_64__)
-extern const mci_kernel_set mci_kernels_avx2, mci_kernels_avx512;
+extern const mci_kernel_set mci_kernels_avx2, mci_kernels_avx512, mci_kernels_avx512bf16, mci_kernels_avx512fp16;
 #elif defined(__aarch64__)
 extern const mci_kernel_set mci_kernels_neon;
 #endif

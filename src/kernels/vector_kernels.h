@@ -1,8 +1,7 @@
 /* The kernels of one set: included once by each set_*.c, which defines VECTOR_BYTES, may define faster conversions
  * (see vector_types.h), is compiled for its processor, and puts KERNELS into its table. Each kernel keeps the running
  * results of a tile in registers while it walks the sources, so that every source is read once and every destination
- * written once. Counts are whole blocks (sets.h). Types and operators are constants here: every switch over them
- * disappears. */
+ * written once. Types and operators are constants here: every switch over them disappears. */
 #include <string.h>
 
 #include "kernels/sets.h"
@@ -93,7 +92,8 @@ INLINE tile_u32 pack_f32(meshcclDataType_t type, tile_f32 tile) {
     case meshcclFloat8e5m2:
       return pack_byte(FORMAT_F8E5M2, tile);
     default:
-      EACH(j, LANE_VECTORS) memory.v[j] = (vec_u32)CANONICAL_F32(tile.v[j]);
+      tile = with_one_nan(tile);
+      EACH(j, LANE_VECTORS) memory.v[j] = (vec_u32)tile.v[j];
       return memory;
   }
 }
@@ -105,37 +105,112 @@ INLINE tile_f32 round_f32(meshcclDataType_t type, bool narrow, tile_f32 tile) {
   return load_f32(type, memory);
 }
 
-INLINE void store(const meshcclFold_t* fold, size_t at, tile_u32 memory, size_t bytes) {
-  for (int k = 0; k < fold->ndestinations; k++)
-    write_u32((char*)fold->destinations[k] + at, memory, (int)(bytes / VECTOR_BYTES));
+/* ---- a vector's tile: the last one may be short, so it goes through a whole one on the stack ---- */
+
+INLINE const char* tile_of(const void* vector, size_t at, size_t left, size_t stride, char* room) {
+  const char* from = (const char*)vector + at;
+  if (MCI_LIKELY(left >= stride)) return from;
+  READ_PART(room, from, left);
+  return room;
+}
+
+INLINE void store_part(const meshcclFold_t* fold, size_t at, size_t left, tile_u32 memory, char* room) {
+  write_u32(room, memory, LANE_VECTORS);
+  for (int k = 0; k < fold->ndestinations; k++) WRITE_PART((char*)fold->destinations[k] + at, room, left);
+}
+
+INLINE void store_whole(const meshcclFold_t* fold, size_t at, tile_u32 memory, size_t stride) {
+  const int vectors = (int)(stride / VECTOR_BYTES);
+  for (int k = 0; k < fold->ndestinations; k++) {
+    char* to = (char*)fold->destinations[k] + at;
+    if (MCI_UNLIKELY(fold->streamed >> k & 1)) {
+      EACH(j, vectors) STREAM(to + j * VECTOR_BYTES, memory.v[j]);
+    } else {
+      write_u32(to, memory, vectors);
+    }
+  }
+}
+
+INLINE void store(const meshcclFold_t* fold, size_t at, size_t left, tile_u32 memory, size_t stride, char* room) {
+  if (MCI_LIKELY(left >= stride)) {
+    store_whole(fold, at, memory, stride);
+  } else {
+    store_part(fold, at, left, memory, room);
+  }
 }
 
 /* ---- sum, prod, avg ---- integers are unsigned: they wrap, whatever their sign */
 
-#define ARITHMETIC(lanes, number)                                                                      \
-  INLINE tile_##lanes source_##lanes(const meshcclFold_t* fold, meshcclDataType_t type, bool narrow,   \
-                                     vec_##lanes scale, int k, size_t at) {                            \
-    tile_##lanes tile = load_##lanes(type, (const char*)fold->sources[k] + at);                        \
-    if (MCI_LIKELY(!(fold->scaled >> k & 1))) return tile;                                             \
-    EACH(j, LANE_VECTORS) tile.v[j] *= scale;                                                          \
-    return round_##lanes(type, narrow, tile);                                                          \
-  }                                                                                                    \
-  INLINE void fold_##lanes(const meshcclFold_t* shared, meshcclDataType_t type, meshcclRedOp_t op) {   \
-    const meshcclFold_t fold = *shared;                                                                \
-    const vec_##lanes scale = all_##lanes(fold.scaled ? scalar_##lanes(type, fold.scale) : (number)1); \
-    const vec_##lanes divisor = all_##lanes((number)(op == meshcclAvg ? fold.divisor : 1));            \
-    const bool narrow = !(fold.flags & MESHCCL_FOLD_WIDE);                                             \
-    const size_t bytes = fold.count * size_of(type), stride = stride_##lanes(type);                    \
-    for (size_t at = 0; at < bytes; at += stride) {                                                    \
-      tile_##lanes sum = source_##lanes(&fold, type, narrow, scale, 0, at);                            \
-      for (int k = 1; k < fold.nsources; k++) {                                                        \
-        tile_##lanes x = source_##lanes(&fold, type, narrow, scale, k, at);                            \
-        EACH(j, LANE_VECTORS) sum.v[j] = op == meshcclProd ? sum.v[j] * x.v[j] : sum.v[j] + x.v[j];    \
-        sum = round_##lanes(type, narrow, sum);                                                        \
-      }                                                                                                \
-      if (op == meshcclAvg) EACH(j, LANE_VECTORS) sum.v[j] /= divisor;                                 \
-      store(&fold, at, pack_##lanes(type, sum), stride);                                               \
-    }                                                                                                  \
+/* A set may define HALF_SUM(a, b), which sums a register of halves at a and b, and HALF_NAN(a, b), true when one of two
+ * such sums has a NaN. False: not done. */
+INLINE bool sum_two_halves(meshcclDataType_t type, meshcclRedOp_t op, int n, const meshcclFold_t* fold, size_t at,
+                           tile_u32* out) {
+#ifdef HALF_SUM
+  if (type != meshcclFloat16 || op != meshcclSum || n != 2) return false;
+  const char *a = (const char*)fold->sources[0] + at, *b = (const char*)fold->sources[1] + at;
+  EACH(j, 2) out->v[j] = (vec_u32)HALF_SUM(a + j * VECTOR_BYTES, b + j * VECTOR_BYTES);
+  return MCI_LIKELY(!HALF_NAN(out->v[0], out->v[1]));
+#else
+  (void)type, (void)op, (void)n, (void)fold, (void)at, (void)out;
+  return false;
+#endif
+}
+
+/* plain: whole tiles of sources that enter as they are and are not rounded on the way, n of them; returns how far it
+ * came. What is done often is done so, unless the conversions cost more than all else. */
+#define ARITHMETIC(lanes, number)                                                                                      \
+  INLINE size_t plain_##lanes(const meshcclFold_t* shared, meshcclDataType_t type, meshcclRedOp_t op, int n) {         \
+    const meshcclFold_t fold = *shared;                                                                                \
+    const vec_##lanes divisor = all_##lanes((number)(op == meshcclAvg ? fold.divisor : 1));                            \
+    const size_t stride = stride_##lanes(type), bytes = fold.count * size_of(type) / stride * stride;                  \
+    for (size_t at = 0; at < bytes; at += stride) {                                                                    \
+      tile_u32 memory;                                                                                                 \
+      if (sum_two_halves(type, op, n, &fold, at, &memory)) {                                                           \
+        store_whole(&fold, at, memory, stride);                                                                        \
+        continue;                                                                                                      \
+      }                                                                                                                \
+      tile_##lanes sum = load_##lanes(type, (const char*)fold.sources[0] + at);                                        \
+      for (int k = 1; k < n; k++) {                                                                                    \
+        tile_##lanes x = load_##lanes(type, (const char*)fold.sources[k] + at);                                        \
+        EACH(j, LANE_VECTORS) sum.v[j] += x.v[j];                                                                      \
+      }                                                                                                                \
+      if (op == meshcclAvg) EACH(j, LANE_VECTORS) sum.v[j] /= divisor;                                                 \
+      store_whole(&fold, at, pack_##lanes(type, sum), stride);                                                         \
+    }                                                                                                                  \
+    return bytes;                                                                                                      \
+  }                                                                                                                    \
+  INLINE tile_##lanes source_##lanes(const meshcclFold_t* fold, meshcclDataType_t type, bool narrow,                   \
+                                     vec_##lanes scale, int k, const char* from) {                                     \
+    tile_##lanes tile = load_##lanes(type, from);                                                                      \
+    if (MCI_LIKELY(!(fold->scaled >> k & 1))) return tile;                                                             \
+    EACH(j, LANE_VECTORS) tile.v[j] *= scale;                                                                          \
+    return round_##lanes(type, narrow, tile);                                                                          \
+  }                                                                                                                    \
+  INLINE void fold_##lanes(const meshcclFold_t* shared, meshcclDataType_t type, meshcclRedOp_t op) {                   \
+    const meshcclFold_t fold = *shared;                                                                                \
+    const vec_##lanes scale = all_##lanes(fold.scaled ? scalar_##lanes(type, fold.scale) : (number)1);                 \
+    const vec_##lanes divisor = all_##lanes((number)(op == meshcclAvg ? fold.divisor : 1));                            \
+    const bool narrow = size_of(type) < sizeof(number) && !(fold.flags & MESHCCL_FOLD_WIDE);                           \
+    const bool is_light = size_of(type) == sizeof(number) || size_of(type) == 2;                                       \
+    const size_t bytes = fold.count * size_of(type), stride = stride_##lanes(type);                                    \
+    _Alignas(VECTOR_BYTES) char room[TILE_BYTES];                                                                      \
+    size_t at = 0;                                                                                                     \
+    if (is_light && op != meshcclProd && !fold.scaled && !narrow)                                                      \
+      at = fold.nsources == 2 ? plain_##lanes(shared, type, op, 2) : plain_##lanes(shared, type, op, fold.nsources);   \
+    for (; at < bytes; at += stride) {                                                                                 \
+      const size_t left = bytes - at;                                                                                  \
+      const char* from = tile_of(fold.sources[0], at, left, stride, room);                                             \
+      tile_##lanes sum = source_##lanes(&fold, type, narrow, scale, 0, from);                                          \
+      for (int k = 1; k < fold.nsources; k++) {                                                                        \
+        from = tile_of(fold.sources[k], at, left, stride, room);                                                       \
+        tile_##lanes x = source_##lanes(&fold, type, narrow, scale, k, from);                                          \
+        EACH(j, LANE_VECTORS) sum.v[j] = op == meshcclProd ? sum.v[j] * x.v[j] : sum.v[j] + x.v[j];                    \
+        sum = round_##lanes(type, narrow, sum);                                                                        \
+      }                                                                                                                \
+      if (op == meshcclAvg) EACH(j, LANE_VECTORS) sum.v[j] /= divisor;                                                 \
+      store(&fold, at, left, pack_##lanes(type, sum), stride, room);                                                   \
+    }                                                                                                                  \
+    if (fold.streamed) FLUSH();                                                                                        \
   }
 ARITHMETIC(u8, uint8_t)
 ARITHMETIC(u32, uint32_t)
@@ -166,11 +241,15 @@ typedef enum { SIGNED, UNSIGNED, FLOATING } order;
   }                                                                                                                    \
   INLINE void order_##lanes(const meshcclFold_t* shared, order kind, meshcclRedOp_t op, number largest, number nan) {  \
     const meshcclFold_t fold = *shared;                                                                                \
-    for (size_t at = 0; at < fold.count * sizeof(number); at += TILE_BYTES) {                                          \
-      tile_##lanes high = read_##lanes((const char*)fold.sources[0] + at, LANE_VECTORS), low;                          \
+    const size_t bytes = fold.count * sizeof(number);                                                                  \
+    _Alignas(VECTOR_BYTES) char room[TILE_BYTES];                                                                      \
+    for (size_t at = 0; at < bytes; at += TILE_BYTES) {                                                                \
+      const size_t left = bytes - at;                                                                                  \
+      const char* from = tile_of(fold.sources[0], at, left, TILE_BYTES, room);                                         \
+      tile_##lanes high = read_##lanes(from, LANE_VECTORS), low;                                                       \
       EACH(j, LANE_VECTORS) low.v[j] = high.v[j] = flip_##lanes(kind, high.v[j]);                                      \
       for (int k = 1; k < fold.nsources; k++) {                                                                        \
-        tile_##lanes x = read_##lanes((const char*)fold.sources[k] + at, LANE_VECTORS);                                \
+        tile_##lanes x = read_##lanes(tile_of(fold.sources[k], at, left, TILE_BYTES, room), LANE_VECTORS);             \
         EACH(j, LANE_VECTORS) {                                                                                        \
           x.v[j] = flip_##lanes(kind, x.v[j]);                                                                         \
           if (kind == FLOATING || op == meshcclMax) high.v[j] = (vec_##lanes)MAX_##lanes(high.v[j], x.v[j]);           \
@@ -180,15 +259,17 @@ typedef enum { SIGNED, UNSIGNED, FLOATING } order;
       tile_u32 memory;                                                                                                 \
       EACH(j, LANE_VECTORS)                                                                                            \
       memory.v[j] = (vec_u32)element_##lanes(kind, op, high.v[j], low.v[j], largest, nan);                             \
-      store(&fold, at, memory, TILE_BYTES);                                                                            \
+      store(&fold, at, left, memory, TILE_BYTES, room);                                                                \
     }                                                                                                                  \
+    if (fold.streamed) FLUSH();                                                                                        \
   }
 ORDERED(i8, int8_t)
 ORDERED(i16, int16_t)
 ORDERED(i32, int32_t)
 ORDERED(i64, int64_t)
 
-/* ---- the table ---- integer averages have no vector form: the portable kernel divides */
+/* ---- the table ---- integer averages have no vector form: the portable kernel divides. BFLOAT16_ONLY: for a set that
+ * differs from another in nothing else */
 
 #define SUMS(type, lanes)                                                                              \
   static void type##_Sum(const meshcclFold_t* fold) { fold_##lanes(fold, meshccl##type, meshcclSum); } \
@@ -207,6 +288,17 @@ ORDERED(i64, int64_t)
   AVERAGE(type, sums)                           \
   ORDERS(type, orders, FLOATING, largest, nan)
 
+#define INTEGER_ROW(type, sums) [meshccl##type] = {sums##_Sum, sums##_Prod, type##_Max, type##_Min, NULL}
+#define FLOAT_ROW(type) [meshccl##type] = {type##_Sum, type##_Prod, type##_Max, type##_Min, type##_Avg}
+#if defined(VECTORS_OF_BFLOAT16_ONLY)
+FLOAT(Bfloat16, f32, i16, 0x7f80, 0x7fc0)
+#define KERNELS \
+  { FLOAT_ROW(Bfloat16) }
+#elif defined(VECTORS_OF_HALF_ONLY)
+FLOAT(Float16, f32, i16, 0x7c00, 0x7e00)
+#define KERNELS \
+  { FLOAT_ROW(Float16) }
+#else
 INTEGER(Int8, Uint8, u8, i8)
 INTEGER(Int32, Uint32, u32, i32)
 INTEGER(Int64, Uint64, u64, i64)
@@ -216,12 +308,10 @@ FLOAT(Float64, f64, i64, 0x7ff0000000000000, 0x7ff8000000000000)
 FLOAT(Bfloat16, f32, i16, 0x7f80, 0x7fc0)
 FLOAT(Float8e4m3, f32, i8, 0x7e, 0x7f)
 FLOAT(Float8e5m2, f32, i8, 0x7c, 0x7e)
-
-#define INTEGER_ROW(type, sums) [meshccl##type] = {sums##_Sum, sums##_Prod, type##_Max, type##_Min, NULL}
-#define FLOAT_ROW(type) [meshccl##type] = {type##_Sum, type##_Prod, type##_Max, type##_Min, type##_Avg}
 #define KERNELS                                                                                                   \
   {                                                                                                               \
     INTEGER_ROW(Int8, Uint8), INTEGER_ROW(Uint8, Uint8), INTEGER_ROW(Int32, Uint32), INTEGER_ROW(Uint32, Uint32), \
         INTEGER_ROW(Int64, Uint64), INTEGER_ROW(Uint64, Uint64), FLOAT_ROW(Float16), FLOAT_ROW(Float32),          \
         FLOAT_ROW(Float64), FLOAT_ROW(Bfloat16), FLOAT_ROW(Float8e4m3), FLOAT_ROW(Float8e5m2)                     \
   }
+#endif

@@ -63,6 +63,22 @@ LANES(f64, double)
 #define CANONICAL_F64(x) SELECT(vec_f64, (x) == (x), x, all_u64(UINT64_C(0x7ff8000000000000)))
 #endif
 
+/* The last bytes of a vector, fewer than a tile, into the beginning of a tile of zeros and out of one. */
+#ifndef READ_PART
+INLINE void read_part(char* tile, const char* from, size_t bytes) {
+  memset(tile, 0, TILE_BYTES);
+  memcpy(tile, from, bytes);
+}
+#define READ_PART read_part
+#define WRITE_PART memcpy
+#endif
+
+/* Stores a register past the caches, at a multiple of its size; FLUSH orders such stores before all that follow. */
+#ifndef STREAM
+#define STREAM(to, x) memcpy(to, &(x), VECTOR_BYTES)
+#define FLUSH() ((void)0)
+#endif
+
 /* Formats of 16 or 8 bits with another exponent than float's; see convert.c for the numbers. */
 typedef struct {
   int bits, mantissa, bias;
@@ -104,9 +120,19 @@ INLINE vec_u32 narrow(narrow_format f, vec_f32 x) {
   return SELECT(vec_u32, size > 0x7f800000, all_u32(f.nan), value | sign);
 }
 
+/* NaNs are rare: a set may define ANY_NAN(a, b, c, d), true when one of four registers has one, and then only those
+ * are made the one NaN that are there. */
+INLINE tile_f32 with_one_nan(tile_f32 tile) {
+#ifdef ANY_NAN
+  if (MCI_LIKELY(!ANY_NAN(tile.v[0], tile.v[1], tile.v[2], tile.v[3]))) return tile;
+#endif
+  EACH(j, LANE_VECTORS) tile.v[j] = (vec_f32)CANONICAL_F32(tile.v[j]);
+  return tile;
+}
+
 /* bfloat16 is float's upper half: rounded in place, in the upper 16 bits of the lane. */
 INLINE vec_u32 round_bfloat16(vec_f32 x) {
-  vec_u32 bits = (vec_u32)CANONICAL_F32(x);
+  vec_u32 bits = (vec_u32)x;
   return bits + 0x7fffu + (bits >> 16 & 1);
 }
 
@@ -129,7 +155,8 @@ INLINE tile_f32 read_half(const char* from) {
 INLINE tile_u32 pack_half(tile_f32 tile) {
   tile_u32 memory = {0};
 #ifdef HALF_NARROW
-  EACH(j, 2) { memory.v[j] = (vec_u32)HALF_NARROW(CANONICAL_F32(tile.v[2 * j]), CANONICAL_F32(tile.v[2 * j + 1])); }
+  tile = with_one_nan(tile);
+  EACH(j, 2) memory.v[j] = (vec_u32)HALF_NARROW(tile.v[2 * j], tile.v[2 * j + 1]);
 #else
   EACH(j, 2) memory.v[j] = narrow(FORMAT_HALF, tile.v[2 * j]) | narrow(FORMAT_HALF, tile.v[2 * j + 1]) << 16;
 #endif
@@ -146,8 +173,17 @@ INLINE tile_f32 read_bfloat16(const char* from) {
   return tile;
 }
 
+/* A set may define BFLOAT16_NARROW(even, odd), which rounds two registers of floats and mixes them again, and
+ * BFLOAT16_UNFIT(a, b, c, d), true when one of four registers has what this rounds otherwise. */
 INLINE tile_u32 pack_bfloat16(tile_f32 tile) {
   tile_u32 memory = {0};
+#ifdef BFLOAT16_NARROW
+  if (MCI_LIKELY(!BFLOAT16_UNFIT(tile.v[0], tile.v[1], tile.v[2], tile.v[3]))) {
+    EACH(j, 2) memory.v[j] = (vec_u32)BFLOAT16_NARROW(tile.v[2 * j], tile.v[2 * j + 1]);
+    return memory;
+  }
+#endif
+  tile = with_one_nan(tile);
   EACH(j, 2) { memory.v[j] = round_bfloat16(tile.v[2 * j]) >> 16 | (round_bfloat16(tile.v[2 * j + 1]) & 0xffff0000u); }
   return memory;
 }

@@ -40,7 +40,8 @@ rule "tests below api" '(base|sched|kernels|device|transport|boot|exec|topo|tran
   $(find tests -maxdepth 1 -name fuzz)
 rule "tests of the api" '(base|sched|kernels|device|transport|boot|exec|topo|api|support|meshccl)/' tests/unit/api
 rule integration 'meshccl/' tests/integration
-rule perf '(perf|meshccl)/' perf
+rule perf '(perf|meshccl)/' $(find perf -mindepth 1 -maxdepth 1 ! -name kernels)
+rule perf/kernels '(base|kernels)/' perf/kernels
 rule examples 'meshccl/' examples
 
 # Third parties: the hash of base and the keys of boot are libsodium's, discovery asks hwloc, machine files are read with

@@ -9,7 +9,7 @@ good "all_reduce_perf, all types and operators" "$bin/all_reduce_perf" --np 3 $s
 says "nothing is wrong" "Out of bounds values *: 0 OK"
 for program in "$bin"/*_perf; do
   name=$(basename "$program")
-  case "$name" in all_reduce_perf | workload_perf | footprint_perf) continue ;; esac
+  case "$name" in all_reduce_perf | workload_perf | kernels_perf) continue ;; esac
   # shellcheck disable=SC2086
   good "$name" "$program" --np 3 $small
   says "$name: nothing is wrong" "Out of bounds values *: 0 OK"
@@ -20,6 +20,8 @@ says "the foot has the share of the bound" "^# Avg % of bound *: [0-9.]+ %, best
 good "all_gather_perf on a topology, with the bound" "$bin/all_gather_perf" --np 4 --topo torus:2x2 --bound $small -d bfloat16
 good "threads and ranks per thread" "$bin/all_reduce_perf" --np 2 -t 2 -g 2 -b 4K -e 4K -n 1
 good "a stream, registered pages, a root each" "$bin/broadcast_perf" --np 2 -y 0 -R 1 -r all -b 8 -e 4K -f 8 -n 1
+good "kernels_perf" "$bin/kernels_perf" -d all -o all -s 1,3 -n 2 -x 1 -b 4K,200K -k all -t 0.00001
+says "kernels_perf has a row for each" "^scalar +f8e5m2 +avg +3 +2 +204800 "
 good "workload_perf" "$bin/workload_perf" --np 3 -m resnet50 -s 0.01 -n 1 -k 0 -J "$scratch/workload.json"
 json "workload_perf's JSON" "$scratch/workload.json" "isinstance(d, dict)"
 

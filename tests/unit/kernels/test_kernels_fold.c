@@ -118,6 +118,68 @@ static void every_set_gives_the_bits_of_the_reference(void** state) {
   free(b);
 }
 
+/* Long vectors whose destinations may bypass the caches, at any place, beside others that do not; also plain copies. */
+static void streamed_folds(const char* set, uint64_t* random) {
+  enum { BYTES = 40000, ROOM = BYTES + 2 * GUARD };
+  uint8_t *in[3], *out[3], *wanted = malloc(ROOM);
+  for (int k = 0; k < 3; k++) {
+    in[k] = malloc(ROOM), out[k] = malloc(ROOM);
+    assert_true(in[k] && out[k] && wanted);
+  }
+  for (int type = 0; type < meshcclNumTypes; type++) {
+    size_t size = mci_type_size((meshcclDataType_t)type);
+    for (int round = 0; round < 8; round++) {
+      uint64_t choice = test_random(random);
+      size_t shift = 1 + choice % GUARD, apart = round % 2 ? 0 : choice >> 8 & 7;
+      const void* sources[3];
+      void* destinations[3];
+      for (int k = 0; k < 3; k++) {
+        fill(in[k], ROOM, size, random);
+        memset(out[k], 0xa5, ROOM);
+        sources[k] = in[k] + (choice >> 16 & 31) * (unsigned)k;
+        destinations[k] = out[k] + shift + apart * (unsigned)k;
+      }
+      meshcclFold_t fold = {.destinations = destinations,
+                            .sources = sources,
+                            .nsources = 1 + round % 3,
+                            .ndestinations = 1 + (int)(choice >> 24) % 3,
+                            .count = (BYTES - (choice >> 32 & 127)) / size,
+                            .type = (meshcclDataType_t)type,
+                            .op = (meshcclRedOp_t)((choice >> 40) % meshcclNumOps),
+                            .flags = MESHCCL_FOLD_WIDE,
+                            .streamed = choice >> 48 & 7};
+      if (choice >> 56 & 1 && fold.nsources == 1) sources[0] = memcpy(out[0] + shift, sources[0], fold.count * size);
+      meshcclFold_t reference = fold;
+      void* to = wanted;
+      reference.destinations = &to;
+      reference.ndestinations = 1;
+      mci_fold_reference(&reference);
+      mci_fold(&fold);
+      for (int k = 0; k < fold.ndestinations; k++) {
+        uint8_t* at = destinations[k];
+        if (memcmp(at, wanted, fold.count * size) != 0 || at[-1] + at[fold.count * size] != 2 * 0xa5) {
+          print_fold(set, &fold, shift);
+          fail_msg("streamed %llx: destination %d differs", (unsigned long long)fold.streamed, k);
+        }
+      }
+    }
+  }
+  for (int k = 0; k < 3; k++) free(in[k]), free(out[k]);
+  free(wanted);
+}
+
+static void streamed_destinations_get_the_same_bits(void** state) {
+  (void)state;
+  uint64_t random = test_seed();
+  const char* sets[8];
+  uint32_t nsets = mci_kernels_available(sets, MCI_COUNT(sets));
+  for (uint32_t i = 0; i < nsets; i++) {
+    check_ok(mci_kernels_force(sets[i]));
+    streamed_folds(sets[i], &random);
+  }
+  check_ok(mci_kernels_force("auto"));
+}
+
 /* All pairs of 8-bit patterns and, with 16 bits, every pattern with chosen partners. */
 static void all_pairs_of_small_floats_agree(void** state) {
   (void)state;
@@ -400,6 +462,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(results_made_by_hand),
       cmocka_unit_test(every_set_gives_the_bits_of_the_reference),
+      cmocka_unit_test(streamed_destinations_get_the_same_bits),
       cmocka_unit_test(all_pairs_of_small_floats_agree),
       cmocka_unit_test(scaled_sources_are_multiplied_before_they_enter),
       cmocka_unit_test(two_operands_commute),
