@@ -79,8 +79,7 @@ struct meshcclComm {
   uint32_t nuser_ops, cap_user_ops;
   uint64_t splits;
   mci_call* free_calls;
-  uint32_t spin_ns;                     /* how long waiting for a peer spins at present */
-  uint32_t crowded; /* waits for which yielding is not tried, see wait.c */
+  uint32_t spin_ns;                     /* how long waiting for a peer spins at present; 0: others want the processor */
   bool flushing;                        /* somebody waits until nothing is under way */
   atomic_int async_pending;             /* operations on streams that are not finished */
   _Atomic(meshcclResult_t) async_error; /* any thread reads it; async_text is whole and final when it is set */
@@ -214,7 +213,7 @@ void mci_runtime_wake(void); /* there is work that nobody waits for */
 typedef struct {
   uint64_t since_ns; /* 0: not asked the clock yet */
   uint32_t idle;
-  bool yielded, shared, crowded;
+  bool yielded, shared;
 } mci_waiter;
 void mci_wait_begin(mci_waiter* waiter);
 /* Called after a round without progress: spins, then yields, then sleeps. comm (may be NULL) is locked by the caller.

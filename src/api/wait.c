@@ -12,8 +12,6 @@
 #define LEAST_SPIN_NS 500u
 #define SWITCHED_NS 500u    /* a yield that took longer ran somebody else */
 #define YIELD_NS 1000000u   /* who waited so long for a message sleeps until it comes */
-#define TAKEN_NS 1000000u   /* a yield that took longer met somebody who uses the processor up ... */
-#define CROWDED_WAITS 256   /* ... and for so many waits this rank sleeps instead: who is woken goes before such */
 
 void mci_wait_begin(mci_waiter* waiter) { *waiter = (mci_waiter){0}; }
 
@@ -59,7 +57,6 @@ static void yield(mci_waiter* waiter, meshcclComm_t comm, uint64_t now) {
     waiter->shared = true;
     comm->spin_ns = 0;
   }
-  if (took > TAKEN_NS) comm->crowded = CROWDED_WAITS;
   atomic_fetch_add_explicit(&comm->wait_ns, took, memory_order_relaxed);
 }
 
@@ -70,13 +67,9 @@ void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm) {
     return;
   }
   uint64_t now = mci_now_ns();
-  if (waiter->since_ns == 0) {
-    waiter->since_ns = now;
-    waiter->crowded = comm && comm->crowded > 0;
-    if (waiter->crowded) comm->crowded--;
-  }
+  if (waiter->since_ns == 0) waiter->since_ns = now;
   uint64_t waited = now - waiter->since_ns;
-  bool sleeps = waited > YIELD_NS || waiter->crowded;
+  bool sleeps = waited > YIELD_NS;
   if (comm && ((idle & 63) == 63 || sleeps)) {
     mci_comm_watch(comm, now);
     mci_runtime_progress();
