@@ -216,8 +216,8 @@ typedef struct {
   bool yielded, shared;
 } mci_waiter;
 void mci_wait_begin(mci_waiter* waiter);
-/* Called after a round without progress: spins, then yields, then sleeps. comm (may be NULL) is locked by the caller.
- */
+/* Called after a round without progress: spins, then yields, then sleeps. comm is locked by the caller; without one
+ * (NULL: all of the process are driven) yields at once, because threads share what they wait for, and then naps. */
 void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm);
 /* Called after a round with progress: begins anew, and learns how long spinning pays. */
 void mci_wait_moved(mci_waiter* waiter, meshcclComm_t comm);

@@ -2,9 +2,6 @@
  * work nobody waits for. The thread sleeps on a condition while there is none, and ends with the last communicator. */
 #include "api/runtime.h"
 
-#include <poll.h>
-#include <time.h>
-
 #include "api/comm.h"
 #include "base/globals.h"
 
@@ -106,22 +103,23 @@ static bool has_work(const struct mci_runtime* rt) {
 static void* carry(void* argument) {
   struct mci_runtime* rt = runtime();
   uint64_t tenure = (uintptr_t)argument;
-  uint32_t idle = 0;
+  mci_waiter waiter;
+  mci_wait_begin(&waiter);
   pthread_mutex_lock(&rt->lock);
   while (rt->tenure == tenure) {
     if (!has_work(rt)) {
-      idle = 0;
+      mci_wait_begin(&waiter);
       pthread_cond_wait(&rt->wake, &rt->lock);
       continue;
     }
     meshcclStream_t claimed = NULL;
-    idle = drive(rt, &claimed) > 0 ? 0 : idle + 1;
+    bool moved = drive(rt, &claimed) > 0;
     pthread_mutex_unlock(&rt->lock);
     if (claimed) mci_stream_run_claimed(claimed);
-    if (idle > 1000) {
-      nanosleep(&(struct timespec){.tv_nsec = idle > 3000 ? 200000 : 50000}, NULL);
-    } else if (idle > 0) {
-      sched_yield();
+    if (moved) {
+      mci_wait_moved(&waiter, NULL);
+    } else {
+      mci_wait_idle(&waiter, NULL);
     }
     pthread_mutex_lock(&rt->lock);
   }

@@ -7,16 +7,18 @@
 #include "api/comm.h"
 
 #define MAX_HANDLES 16
-#define FREE_ROUNDS 32 /* rounds without a look at the clock */
-#define EAGER_ROUNDS 16 /* and without a pause, which takes as long as a small message */
-#define LEAST_SPIN_NS 500u
-#define SWITCHED_NS 500u    /* a yield that took longer ran somebody else */
-#define YIELD_NS 1000000u   /* who waited so long for a message sleeps until it comes */
+#define FREE_ROUNDS 32    /* rounds without a look at the clock */
+#define EAGER_ROUNDS 16   /* and without a pause, which takes as long as a small message */
+#define SWITCHED_NS 500u  /* a yield that took longer ran somebody else */
+#define YIELD_NS 1000000u /* who waited so long for a message sleeps until it comes */
+#define LEAST_NAP_US 50u  /* of who has no communicator to sleep on, and naps for a share of what he waited already */
+#define MOST_NAP_US 2000u
+#define NAP_SHARE 16
 
 void mci_wait_begin(mci_waiter* waiter) { *waiter = (mci_waiter){0}; }
 
 /* Sleeps until a descriptor of comm has something, for at most a few milliseconds. */
-static void sleep_on(meshcclComm_t comm) {
+static void sleep_on(meshcclComm_t comm, uint64_t waited_ns) {
   int fds[MAX_HANDLES];
   struct pollfd polled[MAX_HANDLES + 1];
   uint32_t poll_us = 5000, n = 0;
@@ -25,7 +27,7 @@ static void sleep_on(meshcclComm_t comm) {
     n = mci_engine_wait_handles(comm->engine, fds, MAX_HANDLES, &poll_us, &busy);
     polled[n] = (struct pollfd){.fd = mci_boot_fd(comm->boot), .events = POLLIN};
   } else {
-    poll_us = 100;
+    poll_us = (uint32_t)MCI_MIN(MCI_MAX(waited_ns / NAP_SHARE / 1000, LEAST_NAP_US), MOST_NAP_US);
   }
   for (uint32_t i = 0; i < n; i++) polled[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
   if (busy) {
@@ -61,7 +63,7 @@ static void yield(mci_waiter* waiter, meshcclComm_t comm, uint64_t now) {
 }
 
 void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm) {
-  uint32_t idle = waiter->idle++, spin_ns = comm ? comm->spin_ns : LEAST_SPIN_NS;
+  uint32_t idle = waiter->idle++, spin_ns = comm ? comm->spin_ns : 0;
   if (spin_ns > 0 && idle < FREE_ROUNDS) {
     if (idle >= EAGER_ROUNDS) mci_cpu_relax();
     return;
@@ -79,7 +81,7 @@ void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm) {
   } else if (!sleeps) {
     yield(waiter, comm, now);
   } else {
-    sleep_on(comm);
+    sleep_on(comm, waited);
     if (comm) atomic_fetch_add_explicit(&comm->wait_ns, mci_now_ns() - now, memory_order_relaxed);
   }
 }
