@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_CALLS = 4000, FEWEST_CALLS = 5, WARM_CALLS = 3, VALUES = 61 };
+enum { MOST_CALLS = 4000, FEWEST_CALLS = 5, FEWEST_SLOW_CALLS = 3, WARM_CALLS = 3, VALUES = 61 };
 
 static const char* const op_names[BENCH_NUM_OPS] = {"all_reduce",     "all_reduce_in_place", "all_gather",
                                                     "reduce_scatter", "broadcast",           "all_to_all"};
@@ -43,9 +43,9 @@ _Static_assert(sizeof(meeting) <= BENCH_MEET_BYTES, "the file of --meet is too s
 
 typedef struct {
   const bench_library* library;
-  const char *name, *ops, *meet_file;
+  const char *name, *ops, *meet_file, *points;
   size_t min, max, factor;
-  double seconds;
+  double seconds, budget; /* for a point, for all */
   int round, rank, np;
   bool crowded; /* more ranks than processors */
   meeting* meet;
@@ -132,6 +132,14 @@ static int ascending(const void* a, const void* b) {
   return (x > y) - (x < y);
 }
 
+/* Rank 0's answer, on all ranks. */
+static bool agree(bench* b, bool yes) {
+  barrier(b);
+  if (b->rank == 0) atomic_store(&b->meet->go_on, yes);
+  barrier(b);
+  return atomic_load(&b->meet->go_on);
+}
+
 static void measure(bench* b, bench_op op, int variant, size_t count) {
   static double times[MOST_CALLS];
   float* in = op == BENCH_ALL_REDUCE_IN_PLACE ? b->out : b->in;
@@ -140,17 +148,17 @@ static void measure(bench* b, bench_op op, int variant, size_t count) {
   if (b->library->prepare) b->library->prepare(op, variant, in, b->out, count);
   fill(b, op, count);
   atomic_store(&b->meet->wrong, 0);
-  timed_call(b, op, variant, in, count);
+  double first = timed_call(b, op, variant, in, count);
   check(b, op, count);
   /* Sums in place would grow from call to call. */
   memset(b->in, 0, count * sizeof(float));
   memset(b->out, 0, count * sizeof(float));
-  for (int i = 0; i < WARM_CALLS; i++) used = timed_call(b, op, variant, in, count);
+  int warm = first > b->seconds ? 1 : WARM_CALLS, fewest = first > b->seconds ? FEWEST_SLOW_CALLS : FEWEST_CALLS;
+  for (int i = 0; i < warm; i++) used = timed_call(b, op, variant, in, count);
+  /* Crowded ranks spend more time in the barrier than in short calls. */
+  double until = now() + 4 * b->seconds;
   for (used = 0; calls < MOST_CALLS; calls++) {
-    barrier(b);
-    if (b->rank == 0) atomic_store(&b->meet->go_on, used < b->seconds || calls < FEWEST_CALLS);
-    barrier(b);
-    if (!atomic_load(&b->meet->go_on)) break;
+    if (!agree(b, (used < b->seconds && now() < until) || calls < fewest)) break;
     used += times[calls] = timed_call(b, op, variant, in, count);
   }
   qsort(times, (size_t)calls, sizeof *times, ascending);
@@ -167,15 +175,44 @@ static bool listed(const char* list, const char* name) {
   return false;
 }
 
+/* All sizes, or those that --points names. */
+static bool wanted(const bench* b, bench_op op, size_t bytes) {
+  char point[64];
+  snprintf(point, sizeof point, "%s:%zu", op_names[op], bytes);
+  return !b->points || listed(b->points, point);
+}
+
+/* The bytes that a line says, which are also those that --points names. */
+static size_t vector_bytes(const bench* b, bench_op op, size_t bytes) {
+  bool blocks = op != BENCH_ALL_REDUCE && op != BENCH_ALL_REDUCE_IN_PLACE && op != BENCH_BROADCAST;
+  size_t count = bytes / sizeof(float);
+  return (count - (blocks ? count % (size_t)b->np : 0)) * sizeof(float);
+}
+
+static void measure_sizes(bench* b, bench_op op, int variant, double until) {
+  for (size_t size = b->min; size <= b->max; size *= b->factor) {
+    size_t bytes = vector_bytes(b, op, size);
+    if (bytes == 0 || !wanted(b, op, bytes)) continue;
+    if (agree(b, b->budget == 0 || now() < until)) {
+      measure(b, op, variant, bytes / sizeof(float));
+    } else if (b->rank == 0) {
+      printf("%d,%s,%s,%s,%d,%zu,time was up,,0,0\n", b->round, b->name, b->library->variant(op, variant), op_names[op],
+             b->np, bytes);
+    }
+  }
+}
+
 static void measure_all(bench* b) {
-  for (int op = 0; op < BENCH_NUM_OPS; op++) {
-    if (b->ops && !listed(b->ops, op_names[op])) continue;
-    bool blocks = op != BENCH_ALL_REDUCE && op != BENCH_ALL_REDUCE_IN_PLACE && op != BENCH_BROADCAST;
-    for (int variant = 0; b->library->variant((bench_op)op, variant); variant++) {
-      for (size_t bytes = b->min; bytes <= b->max; bytes *= b->factor) {
-        size_t count = bytes / sizeof(float);
-        if (blocks) count -= count % (size_t)b->np;
-        if (count > 0) measure(b, (bench_op)op, variant, count);
+  int parts = 0;
+  for (int pass = 0; pass < 2; pass++) {
+    for (int op = 0; op < BENCH_NUM_OPS; op++) {
+      if (b->ops && !listed(b->ops, op_names[op])) continue;
+      for (int variant = 0; b->library->variant((bench_op)op, variant); variant++) {
+        if (pass == 0) {
+          parts++;
+        } else {
+          measure_sizes(b, (bench_op)op, variant, now() + b->budget / parts);
+        }
       }
     }
   }
@@ -194,7 +231,8 @@ static size_t number(const char* name, const char* text) {
 static void read_options(bench* b, int argc, char** argv) {
   static const struct option known[] = {{"meet", 1, NULL, 'm'},    {"name", 1, NULL, 'n'},  {"ops", 1, NULL, 'o'},
                                         {"min", 1, NULL, 'b'},     {"max", 1, NULL, 'e'},   {"factor", 1, NULL, 'f'},
-                                        {"seconds", 1, NULL, 's'}, {"round", 1, NULL, 'r'}, {NULL, 0, NULL, 0}};
+                                        {"seconds", 1, NULL, 's'}, {"round", 1, NULL, 'r'}, {"budget", 1, NULL, 'u'},
+                                        {"points", 1, NULL, 'p'},  {NULL, 0, NULL, 0}};
   for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
     switch (option) {
       case 'm':
@@ -217,6 +255,12 @@ static void read_options(bench* b, int argc, char** argv) {
         break;
       case 's':
         b->seconds = atof(optarg);
+        break;
+      case 'u':
+        b->budget = atof(optarg);
+        break;
+      case 'p':
+        b->points = optarg;
         break;
       case 'r':
         b->round = (int)number("round", optarg);

@@ -3,9 +3,11 @@
  *
  *   compare_limits --np N [--min BYTES] [--max BYTES] [--factor N] [--seconds T] [--round N]
  *
- *   limit,fused  all_reduce   d = e = a + b over the vector, once for each two ranks: two reads and both results
- * written in one pass limit,copy   all_gather   the vector copied once for each rank broadcast    the vector copied
- * once for each rank but the root
+ *   limit,fused  all_reduce      d = e = a + b over the vector, once for each two ranks: two reads and both results
+ *                                written in one pass
+ *   limit,sum    reduce_scatter  d = a + b over the vector, once for each two ranks
+ *   limit,copy   all_gather      the vector copied once for each rank
+ *                broadcast       the vector copied once for each rank but the root
  *
  * As many threads as there are ranks, at most one per processor, have an equal share of the vector each. */
 #define _GNU_SOURCE
@@ -23,7 +25,7 @@
 
 enum { MOST_RUNS = 1000, FEWEST_RUNS = 5, MOST_THREADS = 64 };
 
-typedef enum { FUSED, GATHER, SPREAD, NUM_KINDS } work_kind;
+typedef enum { FUSED, SUM, GATHER, SPREAD, NUM_KINDS } work_kind;
 
 typedef struct {
   int np, threads, round;
@@ -76,13 +78,25 @@ fuse(const limits* l, size_t from, size_t to) {
   for (size_t i = from; i < to; i++) x[i] = y[i] = a[i] + b[i];
 }
 
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+__attribute__((target_clones("default", "avx2", "avx512f")))
+#endif
+static void
+sum(const limits* l, size_t from, size_t to) {
+  const float* restrict a = l->a, * restrict b = l->b;
+  float* restrict x = l->out_a;
+  for (size_t i = from; i < to; i++) x[i] = a[i] + b[i];
+}
+
 static void work(const share* s) {
   const limits* l = s->limits;
   size_t bytes = (s->to - s->from) * sizeof(float);
-  int times = s->kind == FUSED ? (l->np + 1) / 2 : s->kind == GATHER ? l->np : l->np - 1;
+  int times = s->kind == FUSED || s->kind == SUM ? (l->np + 1) / 2 : s->kind == GATHER ? l->np : l->np - 1;
   for (int i = 0; i < times; i++) {
     if (s->kind == FUSED) {
       fuse(l, s->from, s->to);
+    } else if (s->kind == SUM) {
+      sum(l, s->from, s->to);
     } else {
       memcpy((i % 2 ? l->out_a : l->out_b) + s->from, l->a + s->from, bytes);
     }
@@ -136,8 +150,9 @@ static void measure(const limits* l, work_kind kind, size_t bytes) {
     if (pthread_create(&threads[t], NULL, run, &workers[t]) != 0) exit(2);
   }
   for (size_t t = 0; t < n; t++) pthread_join(threads[t], NULL);
-  static const char* const ops[NUM_KINDS] = {"all_reduce", "all_gather", "broadcast"};
-  print(l, kind == FUSED ? "fused" : "copy", ops[kind], bytes, workers[0].times, workers[0].runs);
+  static const char* const ops[NUM_KINDS] = {"all_reduce", "reduce_scatter", "all_gather", "broadcast"};
+  static const char* const names[NUM_KINDS] = {"fused", "sum", "copy", "copy"};
+  print(l, names[kind], ops[kind], bytes, workers[0].times, workers[0].runs);
   if (kind == FUSED) print(l, "fused", "all_reduce_in_place", bytes, workers[0].times, workers[0].runs);
 }
 

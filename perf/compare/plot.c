@@ -63,13 +63,19 @@ static void size_name(size_t bytes, char out[16]) {
   snprintf(out, 16, unit ? "%zu %ciB" : "%zu B", bytes, units[unit]);
 }
 
+static void time_name(double exponent, char out[16]) {
+  static const char* const units[] = {"us", "ms", "s"};
+  int unit = exponent < 3 ? 0 : exponent < 6 ? 1 : 2;
+  snprintf(out, 16, "%g %s", pow(10, exponent - 3 * unit), units[unit]);
+}
+
 static void draw_axes(const panel* p) {
   char label[64];
   double right = p->x0 + LEFT + WIDE;
   for (double e = p->low_y; e <= p->high_y; e++) {
     double y = y_of(p, pow(10, e));
     rule(p, p->x0 + LEFT, y, right, y);
-    snprintf(label, sizeof label, "%g us", pow(10, e));
+    time_name(e, label);
     text(p, p->x0 + LEFT - 5, y + 4, "end", label);
   }
   for (int r = p->first; r < p->end; r += 2) {

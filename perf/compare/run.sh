@@ -7,7 +7,7 @@ cd "$root"
 
 ranks="2 4 8" min=8 max=268435456 factor=4 seconds=0.2 rounds=3
 ops=all_reduce,all_reduce_in_place,all_gather,reduce_scatter,broadcast
-out=build/compare over=shm install=1 limit=900
+out=build/compare over=shm install=1 budget=60
 libraries=
 
 usage() {
@@ -21,8 +21,13 @@ usage: perf/compare/run.sh [options]
                       mpich gloo limit
   --rounds N          rounds of all libraries in turn ($rounds); a figure is the median over the rounds
   --seconds T         time per size and round ($seconds)
-  --out FOLDER        where lines.csv, table.txt, table.csv and plot.svg go ($out)
+  --budget T          time per library, number of ranks and round, in equal shares for the operations: what a library
+                      does not reach in it, the largest sizes, is left out and listed ($budget)
+  --out FOLDER        where lines.csv, repeat.csv, table.txt, table.csv and plot.svg go ($out)
   --no-install        measure with the peers that are there
+
+meshccl, with ordinary memory and defaults, is what is compared; meshccl-registered has a ratio of its own. Points where a
+peer is more than 5 % faster are measured once more by all libraries at the end, and only that counts for them.
 EOF
 }
 
@@ -37,6 +42,7 @@ while [ $# -gt 0 ]; do
   --only) libraries=${2//,/ } ;;
   --rounds) rounds=$2 ;;
   --seconds) seconds=$2 ;;
+  --budget) budget=$2 ;;
   --out) out=$2 ;;
   --no-install) install=0 && shift && continue ;;
   -h | --help) usage && exit 0 ;;
@@ -51,6 +57,8 @@ tcp) every="meshccl ompi-tcp gloo" ;;
 *) setup_fail "--over $over: shm or tcp" ;;
 esac
 libraries=${libraries:-$every}
+
+limit=$((4 * budget + 20)) # of one that does not come back
 
 # ---- programs ----
 if [ "$install" = 1 ]; then
@@ -126,14 +134,15 @@ settings() { # what is printed about each
   esac
 }
 
-one() { # LIBRARY NP ROUND
-  library=$1 np=$2
+one() { # LIBRARY NP ROUND [--points LIST]
+  library=$1 np=$2 round=$3
+  shift 3
   meet=$programs/meet
   rm -rf "$meet" "$programs/store"
   truncate -s 65536 "$meet"
   mkdir "$programs/store"
-  sizes="--min $min --max $max --factor $factor --seconds $seconds --round $3"
-  args="--meet $meet --name $library --ops $ops $sizes"
+  sizes="--min $min --max $max --factor $factor --seconds $seconds --round $round"
+  args="--meet $meet --name $library --ops $ops $sizes --budget $budget $*"
   case $library in
   limit) build/bin/compare_limits --np "$np" $sizes ;;
   meshccl*)
@@ -153,26 +162,41 @@ one() { # LIBRARY NP ROUND
 }
 
 # ---- all of them, in turn ----
-lines=$out/lines.csv
+# What a library said goes to FILE; if it ended badly, so does that.
+measure() { # FILE LIBRARY NP ROUND [--points LIST]
+  file=$1
+  shift
+  echo "round $3 of $rounds${4:+ of the slow points}, $2 ranks, $1"
+  one "$@" >>"$file" 2>"$programs/errors" </dev/null && return
+  ended=$?
+  echo "$3,$library,,all,$np,0,ended with status $ended,,0,0" >>"$file"
+  echo "$library on $np ranks ended with status $ended:" >&2
+  tail -n 5 "$programs/errors" >&2
+}
+
+lines=$out/lines.csv repeat=$out/repeat.csv
 : >"$lines"
+: >"$repeat"
 for ((round = 1; round <= rounds; round++)); do
   for np in $ranks; do
-    for library in $present; do
-      echo "round $round of $rounds, $np ranks, $library"
-      one "$library" "$np" "$round" >>"$lines" 2>"$programs/errors" </dev/null || {
-        echo "$library on $np ranks ended with an error:" >&2
-        tail -n 5 "$programs/errors" >&2
-      }
-    done
+    for library in $present; do measure "$lines" "$library" "$np" "$round"; done
   done
+done
+build/bin/compare_table --slow "$programs/slow" "$lines" >/dev/null || true
+for ((round = 1; round <= rounds; round++)); do
+  while read -r np points; do
+    for library in $present; do
+      [ "$library" = limit ] || measure "$repeat" "$library" "$np" "$round" --points "$points"
+    done
+  done <"$programs/slow"
 done
 
 status=0
 {
   echo "$(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), load $(cut -d' ' -f1 /proc/loadavg)"
   for library in $present; do printf '  %-20s %s\n' "$library" "$(settings "$library")"; done
-  build/bin/compare_table --csv "$out/table.csv" --svg "$out/plot.svg" "$lines"
+  build/bin/compare_table --csv "$out/table.csv" --svg "$out/plot.svg" --repeat "$repeat" "$lines"
 } | tee "$out/table.txt" || status=$?
 [ "${PIPESTATUS[0]}" = 0 ] || status=1
-echo "written: $out/{lines.csv,table.txt,table.csv,plot.svg}"
+echo "written: $out/{lines.csv,repeat.csv,table.txt,table.csv,plot.svg}"
 exit $status

@@ -1,10 +1,12 @@
 /* Reads the lines of the programs here (bench.h says what they hold) and prints what they mean.
  *
- *   compare_table [--csv FILE] [--svg FILE] [--ours LABEL] LINES...
+ *   compare_table [--csv FILE] [--svg FILE] [--slow FILE] [--repeat LINES] [--ours LABEL] LINES...
  *
  * A figure is the median over the rounds of a variant's medians, the least of them where a library has several
- * variants. "ratio" is the best peer's time by ours (the labels that begin with LABEL, "meshccl" if none is given):
- * above 1 we are faster. Points where a peer is more than 5 % faster are listed at the end. */
+ * variants. "ratio" is the best peer's time by ours: above 1 we are faster. Ours is LABEL ("meshccl": ordinary memory
+ * and defaults, as users start); longer labels that begin so have ratios of their own. Points where a peer is more than
+ * 5 % faster are listed at the end, and written to the file of --slow for --points of the programs, a line for each
+ * number of ranks. Points of --repeat replace the others. */
 #include "table.h"
 
 #include <getopt.h>
@@ -21,6 +23,8 @@ typedef struct {
   int np, rounds;
   size_t bytes;
   long wrong;
+  bool repeat;
+  char reason[TABLE_NAME]; /* "": measured */
   double us[MOST_ROUNDS];
 } series;
 
@@ -40,7 +44,7 @@ static void* need(void* memory) {
 static series* series_of(lines* all, const series* key) {
   for (size_t i = 0; i < all->n; i++) {
     series* s = &all->list[i];
-    if (s->np == key->np && s->bytes == key->bytes && strcmp(s->op, key->op) == 0 &&
+    if (s->np == key->np && s->bytes == key->bytes && s->repeat == key->repeat && strcmp(s->op, key->op) == 0 &&
         strcmp(s->label, key->label) == 0 && strcmp(s->variant, key->variant) == 0)
       return s;
   }
@@ -67,10 +71,11 @@ static bool read_line(const char* text, series* out, double* us) {
   out->bytes = strtoull(fields[5], NULL, 10);
   out->wrong = atol(fields[9]);
   *us = atof(fields[6]);
-  return out->np > 0 && out->bytes > 0 && *us > 0;
+  if (atoi(fields[8]) == 0) snprintf(out->reason, sizeof out->reason, "%s", fields[6]);
+  return out->np > 0 && (out->reason[0] || (out->bytes > 0 && *us > 0));
 }
 
-static void read_file(lines* all, const char* path) {
+static void read_file(lines* all, const char* path, bool repeat) {
   FILE* file = fopen(path, "r");
   if (!file) {
     perror(path);
@@ -81,9 +86,11 @@ static void read_file(lines* all, const char* path) {
     series key;
     double us;
     if (!read_line(text, &key, &us)) continue; /* what a launcher says */
+    key.repeat = repeat;
+    size_t known = all->n;
     series* s = series_of(all, &key);
-    s->wrong += s == &all->list[all->n - 1] && s->rounds == 0 ? 0 : key.wrong;
-    if (s->rounds < MOST_ROUNDS) s->us[s->rounds++] = us;
+    if (all->n == known) s->wrong += key.wrong;
+    if (!key.reason[0] && s->rounds < MOST_ROUNDS) s->us[s->rounds++] = us;
   }
   fclose(file);
 }
@@ -104,6 +111,7 @@ static table_column* column_of(table* t, const char* label) {
   snprintf(column->label, sizeof column->label, "%s", label);
   column->limit = strcmp(label, "limit") == 0;
   column->ours = strncmp(label, t->ours, strlen(t->ours)) == 0;
+  column->gloo = strcmp(label, "gloo") == 0;
   return column;
 }
 
@@ -127,26 +135,48 @@ static int by_place(const void* a, const void* b) {
   return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
+/* The column that is compared: ours, or what stands for it when that was not measured. */
+static bool is_main(const table* t, int c) {
+  for (int k = 0; k < t->ncolumns; k++)
+    if (strcmp(t->columns[k].label, t->ours) == 0) return k == c;
+  for (int k = 0; k < c; k++)
+    if (t->columns[k].ours) return false;
+  return t->columns[c].ours;
+}
+
 static void compare(const table* t, table_row* row) {
   for (int c = 0; c < t->ncolumns; c++) {
     double us = row->us[c];
-    if (us == 0 || t->columns[c].limit) continue;
-    double* best = t->columns[c].ours ? &row->ours : &row->peer;
-    if (*best == 0 || us < *best) *best = us;
-    if (!t->columns[c].ours && *best == us) row->best_peer = c;
+    if (us == 0) continue;
+    if (is_main(t, c)) row->ours = us;
+    if (t->columns[c].limit) row->limit = us;
+    if (t->columns[c].limit || t->columns[c].ours || (row->peer > 0 && us >= row->peer)) continue;
+    row->peer = us;
+    row->best_peer = c;
   }
 }
 
-static void make(table* t, lines* all) {
-  for (size_t i = 0; i < all->n; i++) {
-    series* s = &all->list[i];
-    qsort(s->us, (size_t)s->rounds, sizeof *s->us, ascending);
-    int c = (int)(column_of(t, s->label) - t->columns);
-    table_row* row = row_of(t, s);
-    double us = s->us[s->rounds / 2];
-    if (row->us[c] == 0 || us < row->us[c]) row->us[c] = us;
-    t->wrong += s->wrong;
+static void place(table* t, series* s) {
+  if (s->bytes == 0) return;
+  qsort(s->us, (size_t)s->rounds, sizeof *s->us, ascending);
+  int c = (int)(column_of(t, s->label) - t->columns);
+  table_row* row = row_of(t, s);
+  if (s->repeat && !row->repeated) {
+    row->repeated = true;
+    for (int k = 0; k < t->ncolumns; k++)
+      if (!t->columns[k].limit) row->us[k] = 0;
   }
+  if (s->rounds == 0) return;
+  double us = s->us[s->rounds / 2];
+  if (row->us[c] == 0 || us < row->us[c]) row->us[c] = us;
+}
+
+static void make(table* t, lines* all) {
+  for (int repeat = 0; repeat < 2; repeat++) {
+    for (size_t i = 0; i < all->n; i++)
+      if (all->list[i].repeat == (repeat == 1)) place(t, &all->list[i]);
+  }
+  for (size_t i = 0; i < all->n; i++) t->wrong += all->list[i].wrong;
   qsort(t->rows, (size_t)t->nrows, sizeof *t->rows, by_place);
   for (int r = 0; r < t->nrows; r++) compare(t, &t->rows[r]);
 }
@@ -167,52 +197,110 @@ static void print_row(const table* t, const table_row* row) {
     }
   }
   if (row->ours > 0 && row->peer > 0) {
-    printf(" %7.2f  %s\n", row->peer / row->ours, t->columns[row->best_peer].label);
+    printf(" %7.2f  %-12s", row->peer / row->ours, t->columns[row->best_peer].label);
   } else {
-    printf(" %7s\n", "-");
+    printf(" %7s  %-12s", "-", "");
   }
+  for (int c = 0; c < t->ncolumns; c++) {
+    if (!t->columns[c].ours || is_main(t, c)) continue;
+    printf(row->us[c] > 0 && row->peer > 0 ? " %10.2f" : "          -", row->peer / row->us[c]);
+  }
+  if (row->limit > 0 && row->ours > 0) printf(" %5.0f %%", 100 * row->limit / row->ours);
+  printf("\n");
 }
 
-/* Geometric mean of the ratios from row `from` on, to the end of its group. */
-static void print_mean(const table* t, int from) {
-  double sum = 0;
-  int n = 0;
-  for (int r = from; r < t->nrows && (r == from || !starts_group(t, r)); r++) {
+typedef struct {
+  double sum;
+  int n;
+} mean;
+
+static void gain(mean* m, double over, double under) {
+  if (over > 0 && under > 0) m->sum += log(over / under), m->n++;
+}
+
+static void print_one_mean(const char* what, const char* of, const mean* m) {
+  if (m->n > 0) printf("  geometric mean of %s%s over %d sizes: %.2f\n", what, of, m->n, exp(m->sum / m->n));
+}
+
+/* Of the rows from `first` on, to the end of their group. */
+static void print_means(const table* t, int first) {
+  enum { SMALL_BYTES = 64 << 10, LARGE_BYTES = 1 << 20 };
+  mean all = {0}, small_gloo = {0}, large_gloo = {0}, limit = {0}, others[TABLE_COLUMNS] = {{0}};
+  for (int r = first; r < t->nrows && (r == first || !starts_group(t, r)); r++) {
     const table_row* row = &t->rows[r];
-    if (row->ours > 0 && row->peer > 0) sum += log(row->peer / row->ours), n++;
+    gain(&all, row->peer, row->ours);
+    if (row->bytes >= LARGE_BYTES) gain(&limit, row->limit, row->ours);
+    for (int c = 0; c < t->ncolumns; c++) {
+      if (t->columns[c].gloo) gain(row->bytes <= SMALL_BYTES ? &small_gloo : &large_gloo, row->us[c], row->ours);
+      if (t->columns[c].ours && !is_main(t, c)) gain(&others[c], row->peer, row->us[c]);
+    }
   }
-  if (n > 0) printf("  geometric mean of the ratio over %d sizes: %.2f\n", n, exp(sum / n));
+  print_one_mean("the ratio", "", &all);
+  for (int c = 0; c < t->ncolumns; c++) print_one_mean("the ratio of ", t->columns[c].label, &others[c]);
+  print_one_mean("the ratio to gloo", " up to 64 KiB", &small_gloo);
+  print_one_mean("the ratio to gloo", " above 64 KiB", &large_gloo);
+  print_one_mean("the share of the limit", " from 1 MiB on", &limit);
+}
+
+static void print_head(const table* t, const table_row* row) {
+  printf("\n%s, %d ranks: median us\n%12s", row->op, row->np, "bytes");
+  for (int c = 0; c < t->ncolumns; c++) printf(" %18s", t->columns[c].label);
+  printf(" %7s  %-12s", "ratio", "best peer");
+  for (int c = 0; c < t->ncolumns; c++)
+    if (t->columns[c].ours && !is_main(t, c)) printf(" %10.10s", t->columns[c].label + strlen(t->ours) + 1);
+  printf("  limit\n");
 }
 
 static void print_tables(const table* t) {
   int first = 0;
   for (int r = 0; r < t->nrows; r++) {
     if (starts_group(t, r)) {
-      if (r > 0) print_mean(t, first);
+      if (r > 0) print_means(t, first);
       first = r;
-      printf("\n%s, %d ranks: median us\n%12s", t->rows[r].op, t->rows[r].np, "bytes");
-      for (int c = 0; c < t->ncolumns; c++) printf(" %18s", t->columns[c].label);
-      printf(" %7s  best peer\n", "ratio");
+      print_head(t, &t->rows[r]);
     }
     print_row(t, &t->rows[r]);
   }
-  if (t->nrows > 0) print_mean(t, first);
+  if (t->nrows > 0) print_means(t, first);
 }
+
+static bool is_slow(const table_row* row) { return row->ours > 0 && row->peer > 0 && row->ours > 1.05 * row->peer; }
 
 static void print_slow(const table* t) {
   int points = 0, slow = 0, very = 0;
   for (int r = 0; r < t->nrows; r++) {
     const table_row* row = &t->rows[r];
-    if (row->ours == 0 || row->peer == 0) continue;
-    points++;
-    if (row->ours <= 1.05 * row->peer) continue;
+    points += row->ours > 0 && row->peer > 0;
+    if (!is_slow(row)) continue;
     if (slow++ == 0) printf("\nslower than the best peer by more than 5 %%:\n");
     very += row->ours > 1.2 * row->peer;
-    printf("  %s, %d ranks, %zu bytes: %.2f us, %s %.2f (+%.0f %%)\n", row->op, row->np, row->bytes, row->ours,
-           t->columns[row->best_peer].label, row->peer, 100 * (row->ours / row->peer - 1));
+    printf("  %s, %d ranks, %zu bytes: %.2f us, %s %.2f (+%.0f %%)%s\n", row->op, row->np, row->bytes, row->ours,
+           t->columns[row->best_peer].label, row->peer, 100 * (row->ours / row->peer - 1),
+           row->repeated ? ", repeated" : "");
   }
   printf("\n%d points, %d slower by more than 5 %%, %d of these by more than 20 %%; %ld wrong elements\n", points, slow,
          very, t->wrong);
+}
+
+static bool left_out(const series* s) { return s->reason[0] && s->rounds == 0; }
+
+static bool follows(const series* s, const series* before) {
+  return left_out(before) && s->np == before->np && strcmp(s->label, before->label) == 0 &&
+         strcmp(s->variant, before->variant) == 0 && strcmp(s->op, before->op) == 0 &&
+         strcmp(s->reason, before->reason) == 0;
+}
+
+/* The sizes that an operation of a library lacks stand one after the other. */
+static void print_missing(const lines* all) {
+  int n = 0;
+  for (size_t i = 0; i < all->n; i++) {
+    const series* s = &all->list[i];
+    if (!left_out(s) || (i > 0 && follows(s, s - 1))) continue;
+    if (n++ == 0) printf("\nnot measured:\n");
+    printf("  %s%s%s, %s, %d ranks", s->label, s->variant[0] ? " " : "", s->variant, s->op, s->np);
+    if (s->bytes > 0) printf(", from %zu bytes on", s->bytes);
+    printf(": %s\n", s->reason);
+  }
 }
 
 static FILE* create(const char* path) {
@@ -245,41 +333,53 @@ static void write_csv(const table* t, const char* path) {
   fclose(file);
 }
 
-int main(int argc, char** argv) {
-  static const struct option known[] = {
-      {"csv", 1, NULL, 'c'}, {"svg", 1, NULL, 's'}, {"ours", 1, NULL, 'o'}, {NULL, 0, NULL, 0}};
-  const char *csv = NULL, *svg = NULL;
-  table t = {.ours = "meshccl"};
-  for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
-    switch (option) {
-      case 'c':
-        csv = optarg;
-        break;
-      case 's':
-        svg = optarg;
-        break;
-      case 'o':
-        t.ours = optarg;
-        break;
-      default:
-        return 2;
-    }
+static void write_slow(const table* t, const char* path) {
+  FILE* file = create(path);
+  for (int r = 0; r < t->nrows; r++) {
+    bool first = is_slow(&t->rows[r]);
+    for (int k = 0; first && k < r; k++) first = t->rows[k].np != t->rows[r].np || !is_slow(&t->rows[k]);
+    if (!first) continue;
+    fprintf(file, "%d ", t->rows[r].np);
+    for (int k = r; k < t->nrows; k++)
+      if (t->rows[k].np == t->rows[r].np && is_slow(&t->rows[k]))
+        fprintf(file, "%s%s:%zu", k > r ? "," : "", t->rows[k].op, t->rows[k].bytes);
+    fprintf(file, "\n");
   }
+  fclose(file);
+}
+
+static void write_svg(const table* t, const char* path) {
+  FILE* file = create(path);
+  table_draw(t, file);
+  fclose(file);
+}
+
+int main(int argc, char** argv) {
+  static const struct option known[] = {{"csv", 1, NULL, 'c'},  {"svg", 1, NULL, 's'},    {"ours", 1, NULL, 'o'},
+                                        {"slow", 1, NULL, 'l'}, {"repeat", 1, NULL, 'r'}, {NULL, 0, NULL, 0}};
+  const char *csv = NULL, *svg = NULL, *slow = NULL;
+  table t = {.ours = "meshccl"};
   lines all = {0};
-  for (int i = optind; i < argc; i++) read_file(&all, argv[i]);
+  for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+    if (option == 'c') csv = optarg;
+    if (option == 's') svg = optarg;
+    if (option == 'o') t.ours = optarg;
+    if (option == 'l') slow = optarg;
+    if (option == 'r') read_file(&all, optarg, true);
+    if (option == '?') return 2;
+  }
+  for (int i = optind; i < argc; i++) read_file(&all, argv[i], false);
   if (all.n == 0) {
     fprintf(stderr, "no measured lines; usage: compare_table [--csv FILE] [--svg FILE] [--ours LABEL] LINES...\n");
     return 2;
   }
   make(&t, &all);
   print_tables(&t);
+  print_missing(&all);
   print_slow(&t);
   if (csv) write_csv(&t, csv);
-  if (svg) {
-    FILE* file = create(svg);
-    table_draw(&t, file);
-    fclose(file);
-  }
+  if (svg) write_svg(&t, svg);
+  if (slow) write_slow(&t, slow);
   free(all.list);
   free(t.rows);
   if (t.wrong) fprintf(stderr, "%ld elements were wrong\n", t.wrong);

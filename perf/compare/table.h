@@ -11,6 +11,7 @@ enum { TABLE_NAME = 48, TABLE_COLUMNS = 12 };
 typedef struct {
   char label[TABLE_NAME];
   bool ours, limit; /* the machine's limit is no peer */
+  bool gloo;
 } table_column;
 
 typedef struct {
@@ -18,12 +19,13 @@ typedef struct {
   int np;
   size_t bytes;
   double us[TABLE_COLUMNS]; /* 0: not measured */
-  double ours, peer;        /* the best of each, 0: none */
+  double ours, peer, limit; /* what users get who change nothing, the best peer; 0: none */
   int best_peer;
+  bool repeated;
 } table_row;
 
 typedef struct {
-  const char* ours; /* how the labels of our columns begin */
+  const char* ours; /* the label that is compared; longer ones that begin so are shown with a ratio of their own */
   table_column columns[TABLE_COLUMNS];
   int ncolumns;
   table_row* rows; /* by operation, ranks, bytes */

@@ -25,12 +25,39 @@ good "the CSV" grep -qx "all_reduce,2,1024,20.000,40.000,,2.000" "$scratch/csv"
 good "the plot has a line per library and one of ratios" test "$(grep -c '<polyline' "$scratch/svg")" = 7
 echo "1,meshccl,,all_reduce,2,8192,1.000,1.000,5,3" >>"$scratch/lines"
 refused "wrong elements fail" 1 "3 elements were wrong" "$bin/compare_table" "$scratch/lines"
+
+cat >"$scratch/more" <<END
+1,meshccl,,all_gather,4,1024,30.000,9.000,5,0
+1,meshccl-registered,,all_gather,4,1024,10.000,9.000,5,0
+1,peer,,all_gather,4,1024,20.000,9.000,5,0
+1,gloo,,all_gather,4,1024,300.000,9.000,5,0
+1,peer,,all_gather,4,4096,time was up,,0,0
+1,peer,,all_gather,4,16384,time was up,,0,0
+END
+cat >"$scratch/again" <<END
+1,meshccl,,all_gather,4,1024,15.000,9.000,5,0
+1,peer,,all_gather,4,1024,30.000,9.000,5,0
+END
+good "slow points" "$bin/compare_table" --slow "$scratch/slow" "$scratch/more"
+says "ordinary memory is compared, registered memory has a ratio of its own" "^ +1024 .* 0.67  peer +2.00"
+says "gloo has a mean of its own" "ratio to gloo up to 64 KiB over 1 sizes: 10.00"
+says "what is missing has a reason" "peer, all_gather, 4 ranks, from 4096 bytes on: time was up"
+good "they are listed for the programs" grep -qx "4 all_gather:1024" "$scratch/slow"
+good "a repeat" "$bin/compare_table" --slow "$scratch/slow" --repeat "$scratch/again" "$scratch/more"
+says "a repeat replaces all of the point" "^ +1024 +15.00 +- +30.00 +- +2.00  peer"
+good "nothing is slow any more" test ! -s "$scratch/slow"
 refused "no lines" 2 "no measured lines" "$bin/compare_table" /dev/null
 
 truncate -s 65536 "$scratch/meet"
 good "a real run" "$bin/meshccl" run -n 3 -- "$bin/compare_meshccl" --meet "$scratch/meet" --name meshccl --max 4096 \
   --factor 32 --seconds 0.01
 cp "$scratch/out" "$scratch/ours"
+truncate -s 0 "$scratch/meet" && truncate -s 65536 "$scratch/meet"
+good "single points within a budget" "$bin/meshccl" run -n 2 -- "$bin/compare_meshccl" --meet "$scratch/meet" \
+  --name meshccl --max 4096 --factor 32 --seconds 0.01 --budget 20 --points broadcast:8,all_gather:256
+says "the one" "meshccl,,all_gather,2,256,"
+says "and the other" "meshccl,,broadcast,2,8,"
+test "$(wc -l <"$scratch/out")" = 2 || { echo "FAILED: more than these"; failed=$((failed + 1)); }
 good "the limits" "$bin/compare_limits" --np 2 --max 4096 --factor 32 --seconds 0.01
 cat "$scratch/ours" "$scratch/out" >"$scratch/lines"
 good "their table" "$bin/compare_table" "$scratch/lines"
