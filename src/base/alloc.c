@@ -18,9 +18,7 @@ void* mci_realloc(void* old, size_t bytes) { return must_fail() ? NULL : realloc
 void* mci_alloc_aligned(size_t align, size_t bytes) {
   if (must_fail()) return NULL;
   size_t rounded = (bytes + align - 1) / align * align;
-  void* ptr = aligned_alloc(align, rounded ? rounded : align);
-  if (ptr) memset(ptr, 0, rounded);
-  return ptr;
+  return aligned_alloc(align, rounded ? rounded : align);
 }
 
 void mci_free(void* ptr) { free(ptr); }

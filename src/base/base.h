@@ -61,7 +61,7 @@ void mci_log_write(mci_log_level level, const char* format, ...) MCI_PRINTF(2, 3
 /* ---- allocation (alloc.c) ---- all through here, so that a test can make the n-th call fail. Zeroed. */
 void* mci_alloc(size_t bytes);
 void* mci_realloc(void* old, size_t bytes);          /* the growth is not zeroed */
-void* mci_alloc_aligned(size_t align, size_t bytes); /* zeroed */
+void* mci_alloc_aligned(size_t align, size_t bytes); /* not zeroed */
 void mci_free(void* ptr);
 char* mci_strdup(const char* text);
 void mci_alloc_fail_after(int64_t calls); /* tests: the calls-th next allocation fails; negative: never */
@@ -79,8 +79,8 @@ void mci_str_add(mci_str* str, const char* format, ...) MCI_PRINTF(2, 3);
 void mci_str_json(mci_str* str, const char* text); /* a quoted JSON string; NULL prints null */
 meshcclResult_t mci_str_result(const mci_str* str);
 void mci_str_fini(mci_str* str);
-/* Copies the text to a caller's buffer. *needed (may be NULL): its bytes with the NUL, also when `size` is too small, which
- * is an InvalidArgument in the name of `function`; size 0 with text NULL only asks. */
+/* Copies the text to a caller's buffer. *needed (may be NULL): its bytes with the NUL, also when `size` is too small,
+ * which is an InvalidArgument in the name of `function`; size 0 with text NULL only asks. */
 meshcclResult_t mci_str_hand_out(const mci_str* str, const char* function, char* text, size_t size, size_t* needed);
 /* "64K", "1.5M", "2G" (powers of 1024) or a plain number of bytes. InvalidArgument names `what`. */
 meshcclResult_t mci_parse_size(const char* text, const char* what, uint64_t* out);

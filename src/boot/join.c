@@ -1,7 +1,7 @@
 /* mci_boot_join: a rank starts to listen for the ranks below it, descends from the root to its parent, and waits until
  * everybody is there. On its host the root's address follows from the id, for others the id tells it; every other
- * address is learned on the way down, so that no rank needs a table. Runs in the caller; the listening side is served by
- * progress meanwhile. */
+ * address is learned on the way down, so that no rank needs a table. Runs in the caller; the listening side is served
+ * by progress meanwhile. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -19,6 +19,7 @@
 #define BACKOFF_LAST_NS 50000000ull
 #define HANDSHAKE_NS 5000000000ull
 #define PATIENCE_FIRST_NS 500000000ull /* with a TCP address that gives no sign; more each time up to HANDSHAKE_NS */
+#define LOOK_MS 2u                     /* meanwhile its unix socket is looked for so often */
 #define LINGER_NS 1000000000ull        /* a failed rank stays that long to tell late ones why */
 #define ROOT_VERDICT_NS 500000000ull
 
@@ -37,17 +38,19 @@ typedef struct {
 static bool is_cancelled(const mci_boot* boot) { return boot->cancelled && atomic_load(boot->cancelled); }
 
 static meshcclResult_t cancelled(const mci_boot* boot) {
-  MCI_FAIL(meshcclRemoteError, "%s%srank %d aborted while it joined", boot->name, boot->name[0] ? ": " : "", boot->rank);
+  MCI_FAIL(meshcclRemoteError, "%s%srank %d aborted while it joined", boot->name, boot->name[0] ? ": " : "",
+           boot->rank);
 }
 
 /* ---- one question ---- */
 
 /* Without a thread, the ranks below us must not starve meanwhile. */
-static void wait_for(mci_boot* boot, const mci_dial* dial) {
+static void wait_for(mci_boot* boot, const mci_dial* dial, uint64_t most_ms) {
   uint64_t now = mci_now_ns();
-  struct pollfd ready[2] = {{.fd = dial->fd, .events = mci_dial_events(dial)}, {.fd = boot->epoll_fd, .events = POLLIN}};
+  struct pollfd ready[2] = {{.fd = dial->fd, .events = mci_dial_events(dial)},
+                            {.fd = boot->epoll_fd, .events = POLLIN}};
   uint64_t ns = dial->until_ns > now ? dial->until_ns - now : 0;
-  poll(ready, boot->threadless ? 2 : 1, (int)MCI_MIN(ns / 1000000 + 1, (uint64_t)100));
+  poll(ready, boot->threadless ? 2 : 1, (int)MCI_MIN(ns / 1000000 + 1, most_ms));
   if (!boot->threadless) return;
   pthread_mutex_lock(&boot->lock);
   mci_control_progress(boot);
@@ -82,7 +85,8 @@ static meshcclResult_t become_child(mci_boot* boot, int fd, int32_t pid, const m
   return meshcclSuccess;
 }
 
-/* The connection is ours: it becomes the link to the parent. Ranks below us may have failed while we were on the way. */
+/* The connection is ours: it becomes the link to the parent. Ranks below us may have failed while we were on the way.
+ */
 static meshcclResult_t adopt_parent(mci_boot* boot, mci_dial* dial, const mci_packet* packet, int rank) {
   mci_chain chain;
   if (!mci_dial_chain(packet, &chain) || chain.at[0].rank != rank)
@@ -162,11 +166,23 @@ static bool next_way(mci_boot* boot, target* to, const meshcclNetAddress_t** out
     if (!*out || may_dial(boot, *out)) return true;
     mci_dial denied = {.tcp = true};
     mci_net_print(*out, denied.trouble, sizeof denied.trouble);
-    note_trouble(boot, to, &denied,
-                 " is not asked, because no secret guards this job: name a file with a secret in MESHCCL_SECRET_FILE on "
-                 "every rank, or set MESHCCL_AUTH=none if the network is guarded otherwise");
+    note_trouble(
+        boot, to, &denied,
+        " is not asked, because no secret guards this job: name a file with a secret in MESHCCL_SECRET_FILE on "
+        "every rank, or set MESHCCL_AUTH=none if the network is guarded otherwise");
   }
   return false;
+}
+
+/* Rank 0 may come up on this host while we wait for an answer at an address: the process that made the id and listens
+ * there need not be rank 0's, and then nobody answers. */
+static void prefer_unix(mci_boot* boot, const target* to, mci_dial* dial) {
+  mci_dial near;
+  if (dial->trusted) return; /* we may have been let in already */
+  mci_dial_start(boot, to->rank, NULL, false, mci_now_ns() + HANDSHAKE_NS, &near);
+  if (near.fd < 0) return;
+  mci_dial_close(dial);
+  *dial = near;
 }
 
 static meshcclResult_t ask(mci_boot* boot, target* to, uint64_t deadline_ns, ask_result* out) {
@@ -179,7 +195,11 @@ static meshcclResult_t ask(mci_boot* boot, target* to, uint64_t deadline_ns, ask
   uint64_t patience_ns = address ? to->patience_ns : HANDSHAKE_NS;
   mci_dial_start(boot, to->rank, address, false, MCI_MIN(mci_now_ns() + patience_ns, deadline_ns), &dial);
   mci_dial_state state;
-  while ((state = mci_dial_progress(boot, &dial, &packet)) == DIAL_BUSY && !is_cancelled(boot)) wait_for(boot, &dial);
+  while ((state = mci_dial_progress(boot, &dial, &packet)) == DIAL_BUSY && !is_cancelled(boot)) {
+    bool looks = dial.tcp && to->by_unix;
+    wait_for(boot, &dial, looks ? LOOK_MS : 100);
+    if (looks) prefer_unix(boot, to, &dial);
+  }
   meshcclResult_t result = meshcclSuccess;
   if (state == DIAL_ANSWERED) result = follow(boot, &dial, &packet, to, out);
   if (state == DIAL_FAILED) result = meshcclInvalidUsage;

@@ -72,6 +72,7 @@ static meshcclResult_t new_arrival(mci_lane* lane, const mci_header* header, mci
   return meshcclSuccess;
 }
 
+/* While nothing waits here the first slot is taken again: memory that a lane never needs is never touched. */
 static meshcclResult_t slot_for(mci_lane* lane, size_t bytes, char** out) {
   mci_engine* engine = lane->peer->engine;
   size_t credits = lane->peer->credits;
@@ -84,7 +85,8 @@ static meshcclResult_t slot_for(mci_lane* lane, size_t bytes, char** out) {
   if (bytes > lane->slot_bytes)
     MCI_FAIL(meshcclInternalError, "rank %u sent a message of %zu bytes, at most %zu were agreed", lane->peer->rank,
              bytes, lane->slot_bytes);
-  *out = lane->slots + (lane->arrived % credits) * lane->slot_bytes;
+  if (lane->arrived == lane->consumed) lane->first_slot = lane->arrived;
+  *out = lane->slots + ((lane->arrived - lane->first_slot) % credits) * lane->slot_bytes;
   return meshcclSuccess;
 }
 

@@ -79,12 +79,14 @@ typedef struct mci_lane {
   mci_op* in_flight[MCI_MAX_CREDITS]; /* whose memory slice number i % 64 lends, NULL none */
   uint64_t references;                /* bit i % 64: slice i went by reference */
   char* staging;                      /* slots of slice_bytes, one per credit, NULL until needed */
+  uint64_t first_staged;              /* the slice that took the first slot */
   struct mci_shared_region staging_region;
   /* in */
   mci_arrival arrivals[MCI_MAX_CREDITS];
   uint64_t arrived, consumed, ack_sent;
   bool ack_owed;
-  char* slots; /* places for payloads, one per credit, NULL until needed */
+  char* slots;         /* places for payloads, one per credit, NULL until needed */
+  uint64_t first_slot; /* the arrival that took the first one */
   size_t slot_bytes;
 } mci_lane;
 
@@ -200,9 +202,9 @@ struct mci_engine {
   uint32_t nactive;
   bool collective_active;
   uint32_t hellos_owed, unheard; /* connected peers */
-  uint32_t unconsumed; /* messages that have come and no step has taken */
-  uint32_t references; /* slices that peers still read where they stand: staging included */
-  uint32_t sequence; /* of the last collective started */
+  uint32_t unconsumed;           /* messages that have come and no step has taken */
+  uint32_t references;           /* slices that peers still read where they stand: staging included */
+  uint32_t sequence;             /* of the last collective started */
   mci_arena* arenas;
   uint32_t narenas, cap_arenas;
   struct mci_shared_region scratch, joined; /* of the running collective: its steps' memory, its parts in a row */
@@ -232,8 +234,8 @@ void mci_peer_forget_freed(mci_engine* engine);
 meshcclResult_t mci_peer_greet(mci_engine* engine);
 meshcclResult_t mci_peer_map(mci_peer* peer, uint32_t number, uint64_t bytes, const void* key);
 void mci_peer_unmap(mci_peer* peer, uint32_t number);
-/* Nothing goes to the peer any more. Busy: held back for the grace; else reports it, with the operation that it hits, and
- * returns result. */
+/* Nothing goes to the peer any more. Busy: held back for the grace; else reports it, with the operation that it hits,
+ * and returns result. */
 meshcclResult_t mci_peer_broke(mci_peer* peer, meshcclResult_t result, const char* why);
 meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces,
                               void* token);
@@ -277,7 +279,8 @@ bool mci_engine_hold(mci_engine* engine, meshcclResult_t result, const char* tex
 mci_op* mci_engine_collective(mci_engine* engine); /* the collective under way, or NULL */
 meshcclResult_t mci_mismatch(mci_engine* engine, const mci_op* op, const mci_lane* lane, const mci_arrival* arrival);
 
-/* place.c: where a message may be received straight into the memory that the step waiting for it writes; NULL: nowhere. */
+/* place.c: where a message may be received straight into the memory that the step waiting for it writes; NULL: nowhere.
+ */
 void* mci_place_of(const mci_lane* lane, const mci_header* header, size_t bytes);
 
 /* channel.c */
@@ -297,9 +300,7 @@ const mci_peer* mci_chan_waits_for(const mci_chan* chan);
 /* status.c */
 #define MCI_PUBLISH_IDLE_NS 1000000u
 /* From when on the owner is asked about an operation that does not move. */
-static inline uint64_t mci_stall_look_ns(uint64_t limit_ns) {
-  return MCI_MIN(limit_ns / 4, (uint64_t)1000000000);
-}
+static inline uint64_t mci_stall_look_ns(uint64_t limit_ns) { return MCI_MIN(limit_ns / 4, (uint64_t)1000000000); }
 
 /* memory.c */
 meshcclResult_t mci_staging_alloc(mci_engine* engine, size_t bytes, char** out, struct mci_shared_region* region);

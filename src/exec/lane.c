@@ -92,11 +92,15 @@ static uint64_t slice_length(const mci_lane* lane, const mci_departure* d, uint3
 static bool has_credit(const mci_lane* lane) { return lane->sent - lane->acked < lane->peer->credits; }
 
 static char* staging_slot(mci_lane* lane) {
-  return lane->staging + (lane->sent % lane->peer->credits) * lane->peer->engine->options.slice_bytes;
+  uint64_t slot = (lane->sent - lane->first_staged) % lane->peer->credits;
+  return lane->staging + slot * lane->peer->engine->options.slice_bytes;
 }
 
+/* Called before a slot is filled. While the peer reads none the first one is taken again: it is in the cache, and
+ * memory that a lane never needs is never touched. */
 static meshcclResult_t need_staging(mci_lane* lane) {
   mci_engine* engine = lane->peer->engine;
+  if (lane->sent == lane->acked) lane->first_staged = lane->sent;
   if (lane->staging) return meshcclSuccess;
   return mci_staging_alloc(engine, lane->peer->credits * engine->options.slice_bytes, &lane->staging,
                            &lane->staging_region);
@@ -178,7 +182,7 @@ static meshcclResult_t send_value(mci_lane* lane, mci_departure* d, const meshcc
 static meshcclResult_t fill_slot(mci_lane* lane, mci_departure* d, uint64_t length) {
   mci_engine* engine = lane->peer->engine;
   const meshcclDevice_t* device = engine->options.device;
-  MCI_TRY(need_staging(lane));
+  if (d->filled == 0) MCI_TRY(need_staging(lane));
   for (;;) {
     if (d->copying) {
       meshcclResult_t polled = device->poll(engine->device_ctx, d->token);

@@ -9,7 +9,7 @@ good "all_reduce_perf, all types and operators" "$bin/all_reduce_perf" --np 3 $s
 says "nothing is wrong" "Out of bounds values *: 0 OK"
 for program in "$bin"/*_perf; do
   name=$(basename "$program")
-  case "$name" in all_reduce_perf | workload_perf | kernels_perf) continue ;; esac
+  case "$name" in all_reduce_perf | workload_perf | kernels_perf | footprint_perf) continue ;; esac
   # shellcheck disable=SC2086
   good "$name" "$program" --np 3 $small
   says "$name: nothing is wrong" "Out of bounds values *: 0 OK"
