@@ -261,8 +261,13 @@ static meshcclResult_t advance(mci_engine* engine, int* moved) {
   if (MCI_UNLIKELY(engine->hellos_owed)) MCI_TRY(mci_peer_greet(engine));
   MCI_TRY(start_ready(engine));
   MCI_TRY(run_channels(engine, moved));
-  if (engine->listed) MCI_TRY(pump_lanes(engine));
+  int before = *moved;
   MCI_TRY(finish_ready(engine, moved));
+  engine->callers_first = *moved > before;
+  meshcclResult_t result = engine->listed ? pump_lanes(engine) : meshcclSuccess;
+  MCI_TRY(result);
+  if (!engine->callers_first) MCI_TRY(finish_ready(engine, moved));
+  engine->callers_first = false;
   return engine->error;
 }
 

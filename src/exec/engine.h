@@ -84,7 +84,7 @@ typedef struct mci_lane {
   /* in */
   mci_arrival arrivals[MCI_MAX_CREDITS];
   uint64_t arrived, consumed, ack_sent;
-  bool ack_owed;
+  bool ack_owed, ack_urgent; /* urgent: the peer's memory waits for it */
   char* slots;         /* places for payloads, one per credit, NULL until needed */
   uint64_t first_slot; /* the arrival that took the first one */
   size_t slot_bytes;
@@ -202,6 +202,7 @@ struct mci_engine {
   uint32_t nactive;
   bool collective_active;
   uint32_t hellos_owed, unheard; /* connected peers */
+  bool callers_first;            /* an operation has just ended: what its caller need not wait for comes later */
   uint32_t unconsumed;           /* messages that have come and no step has taken */
   uint32_t references;           /* slices that peers still read where they stand: staging included */
   uint32_t sequence;             /* of the last collective started */

@@ -4,6 +4,8 @@
 
 #include "exec/engine.h"
 
+#define LONG_BYTES 8192 /* messages that take longer to carry than their acknowledgement */
+
 static uint32_t lane_hash(uint32_t peer, uint16_t channel) { return (peer * 2654435761u) ^ (channel * 40503u); }
 
 static mci_lane** lane_place(mci_engine* engine, uint32_t peer, uint16_t channel) {
@@ -299,6 +301,13 @@ static meshcclResult_t send_ack(mci_lane* lane) {
   return meshcclSuccess;
 }
 
+/* Credit that the peer has enough of goes back after the caller, who waited for what came: with the next message, or in
+ * the next call while that waits. */
+static bool ack_may_wait(const mci_lane* lane) {
+  if (!lane->peer->engine->callers_first || !lane->ack_owed || lane->ack_urgent) return false;
+  return lane->consumed - lane->ack_sent <= lane->peer->credits / 2;
+}
+
 meshcclResult_t mci_lane_pump(mci_lane* lane) {
   if (!lane->peer->ep || lane->peer->broken) return meshcclSuccess;
   meshcclResult_t result = meshcclSuccess;
@@ -312,9 +321,13 @@ meshcclResult_t mci_lane_pump(mci_lane* lane) {
     if (d->next >= d->ready || !has_credit(lane)) break;
     result = send_slice(lane, d);
   }
+  if (ack_may_wait(lane)) {
+    mci_lane_list(lane);
+    return result == meshcclBusy ? meshcclSuccess : result;
+  }
   if (lane->ack_owed && result == meshcclSuccess) {
     if (lane->ack_sent != lane->consumed) result = send_ack(lane);
-    if (result == meshcclSuccess) lane->ack_owed = false;
+    if (result == meshcclSuccess) lane->ack_owed = lane->ack_urgent = false;
   }
   if (result != meshcclBusy) return result;
   mci_lane_list(lane);
@@ -354,12 +367,13 @@ const mci_arrival* mci_lane_front(const mci_lane* lane) {
   return lane->consumed != lane->arrived && front->full ? front : NULL;
 }
 
-/* References are acknowledged at once, because the sender's memory waits for it; values when half of up to four
- * credits is used, a quarter of more: the acknowledgement has the time of the other credits to come back. */
+/* References are acknowledged at once, because the sender's memory waits for it; values when half of the credits is used,
+ * long ones of more than four credits when a quarter is: the acknowledgement has the time of the others to come back. */
 void mci_lane_consume(mci_lane* lane) {
   mci_engine* engine = lane->peer->engine;
-  uint32_t credits = lane->peer->credits, enough = credits > 4 ? credits / 4 : MCI_MAX(1u, credits / 2);
   mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
+  uint32_t credits = lane->peer->credits;
+  uint32_t enough = credits > 4 && front->bytes > LONG_BYTES ? credits / 4 : MCI_MAX(1u, credits / 2);
   front->full = false;
   lane->consumed++;
   engine->unconsumed--;
@@ -367,6 +381,7 @@ void mci_lane_consume(mci_lane* lane) {
   lane->peer->bytes_received += front->bytes;
   if (front->by_reference || lane->consumed - lane->ack_sent >= enough) {
     lane->ack_owed = true;
+    lane->ack_urgent = lane->ack_urgent || front->by_reference;
     mci_lane_list(lane);
   }
 }

@@ -1,5 +1,6 @@
 /* Sending: straight from the pieces into the socket; what the socket does not take waits in a short queue, small payloads
- * copied, long ones where they are. */
+ * copied, long ones where they are. The host is told when a message that it has a token for has left the queue: its
+ * operation is not over before, because nobody may call again to send the rest. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,9 +137,9 @@ static meshcclResult_t enqueue(struct mci_tcp_ep* ep, const unsigned char* frame
   memcpy(item->frame, frame, MCI_TCP_FRAME);
   item->bytes = MCI_TCP_FRAME + payload;
   item->token = token;
-  item->waited_for = payload > MCI_TCP_COPY;
+  item->waited_for = token || payload > MCI_TCP_COPY;
   item->npieces = npieces;
-  if (item->waited_for) {
+  if (payload > MCI_TCP_COPY) {
     memcpy(item->pieces, pieces, (size_t)npieces * sizeof *pieces);
   } else {
     size_t at = 0;

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -412,6 +413,31 @@ static void the_address_on_the_shared_link_is_dialled_first(void** state) {
   TCP->close(b.ctx);
 }
 
+static void what_waits_for_a_connection_is_not_over(void** state) {
+  (void)state;
+  struct end a, b;
+  void *ab, *ba, *header = (char[MESHCCL_HEADER_BYTES]){7};
+  pair_open(&a, &b, &ab, &ba);
+  assert_int_equal(TCP->send(ab, header, &(meshcclPiece_t){"x", 1}, 1, &a), meshcclInProgress);
+  assert_int_equal(TCP->send(ab, header, NULL, 0, &a), meshcclInProgress);
+  assert_true(until(&a, &b, &a.host.sent, 2));
+  assert_true(until(&b, NULL, &b.host.arrivals, 2)); /* the sender may never call again */
+  pair_close(&a, &b, ab, ba);
+}
+
+static void nothing_paces_within_one_system(void** state) {
+  (void)state;
+  struct end a, b;
+  void *ab, *ba;
+  char name[16] = "";
+  pair_open(&a, &b, &ab, &ba);
+  talk(&a, &b, ab);
+  int fd = ((struct mci_tcp_ep*)ab)->source.fd;
+  assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &(socklen_t){sizeof name}), 0);
+  assert_true(strcmp(name, "reno") == 0 || setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4) != 0);
+  pair_close(&a, &b, ab, ba);
+}
+
 /* The queue is short and long payloads are not copied: a peer that does not read costs little memory. */
 static void a_deaf_peer_costs_bounded_memory(void** state) {
   (void)state;
@@ -562,6 +588,8 @@ int main(void) {
       cmocka_unit_test(a_peer_that_is_gone_is_named_with_its_address),
       cmocka_unit_test(dead_addresses_cost_a_moment),
       cmocka_unit_test(the_address_on_the_shared_link_is_dialled_first),
+      cmocka_unit_test(what_waits_for_a_connection_is_not_over),
+      cmocka_unit_test(nothing_paces_within_one_system),
       cmocka_unit_test(a_deaf_peer_costs_bounded_memory),
       cmocka_unit_test(ipv6_works_where_it_is),
       cmocka_unit_test(a_used_up_port_range_is_named),
