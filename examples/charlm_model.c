@@ -212,11 +212,11 @@ double charlm_step(charlm* model, const unsigned char* text, const size_t* start
   double loss = softmax(model, scale);
   for (int i = 0; i < CHARLM_LAYERS - 1; i++) {
     collect(model, i, hooks);
-    hooks->layer_done(hooks->arg, i);
+    if (hooks->layer_done) hooks->layer_done(hooks->arg, i);
     pass_down(model, i, hooks);
   }
   collect_embedding(model);
-  hooks->layer_done(hooks->arg, CHARLM_LAYERS - 1);
+  if (hooks->layer_done) hooks->layer_done(hooks->arg, CHARLM_LAYERS - 1);
   return loss;
 }
 

@@ -23,10 +23,11 @@ float* charlm_gradients(charlm* model);
 /* The caller's array takes the place of the own gradients (memory that others can reach without a copy, say). */
 void charlm_use_gradients(charlm* model, float* gradients);
 
+/* Either may be NULL. */
 typedef struct {
   void* arg;
   void (*layer_done)(void* arg, int layer); /* the gradients of layer 0, 1, ... are complete */
-  void (*tick)(void* arg);                  /* called often during the passes; may be NULL */
+  void (*tick)(void* arg);                  /* called often during the passes */
 } charlm_hooks;
 
 /* Forward and backward on batch samples: sample i is text[starts[i] .. + CONTEXT], its last character the target.

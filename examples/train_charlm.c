@@ -4,8 +4,9 @@
  *
  * Every rank takes its share of each batch. As soon as the backward pass has finished the layers of a bucket, their
  * gradients are summed over the ranks on a stream, while the pass goes on with the layers below. Before a bucket's
- * weights are updated, its event is waited for: only that waiting is visible communication. The same samples are drawn
- * whatever the number of ranks, so that the losses agree but for rounding. */
+ * weights are updated, its event is waited for. What of the communication is visible is what it adds to the passes and this
+ * waiting, compared with passes alone. The same samples are drawn whatever the number of ranks, so that the losses agree
+ * but for rounding. */
 #include <getopt.h>
 #include <meshccl/meshccl.h>
 #include <stdbool.h>
@@ -40,6 +41,7 @@ typedef struct {
   size_t length;
   meshcclResult_t result; /* first failure inside the hooks */
   double waited;          /* seconds spent waiting for gradients; slower ranks included */
+  double passes, inside;  /* seconds in forward and backward passes, and of these inside meshccl */
   double early, all;      /* elements that were summed before the backward pass ended, and all */
 } trainer;
 
@@ -103,14 +105,19 @@ static void layer_done(void* arg, int layer) {
   trainer* t = arg;
   const bucket* b = &t->buckets[t->next_bucket];
   if (layer != b->last || t->result != meshcclSuccess) return;
+  double before = now();
   t->result = send_bucket(t, b);
+  t->inside += now() - before;
   t->next_bucket++;
 }
 
 /* Without a progress thread the communication moves when the caller looks at it. */
 static void tick(void* arg) {
   trainer* t = arg;
-  if (t->next_bucket > 0) meshcclStreamQuery(t->stream);
+  if (t->next_bucket == 0) return;
+  double before = now();
+  meshcclStreamQuery(t->stream);
+  t->inside += now() - before;
 }
 
 /* The samples of a step: the same for every number of ranks; this rank's share of them. */
@@ -130,7 +137,9 @@ static int train_step(trainer* t, int step, size_t* starts, double* loss) {
   charlm_hooks hooks = {.arg = t, .layer_done = layer_done, .tick = t->options.thread ? NULL : tick};
   t->next_bucket = 0;
   draw(t, step, starts);
+  double began = now();
   *loss = charlm_step(t->model, t->text, starts, 1.0f / (float)t->options.batch, &hooks);
+  t->passes += now() - began;
   MESHCCL_CHECK(t->result);
   for (int b = 0; b < t->nbuckets; b++) {
     meshcclResult_t done = meshcclEventQuery(t->buckets[b].done);
@@ -147,11 +156,12 @@ static int train_step(trainer* t, int step, size_t* starts, double* loss) {
   return 0;
 }
 
+enum { WARM_UP = 3, ROUNDS = 20 };
+
 /* Seconds that the buckets of one step take when nothing is computed meanwhile: the mean of some rounds. */
-static int measure_alone(trainer* t, double* seconds) {
-  enum { ROUNDS = 20 };
+static int communicate_alone(trainer* t, double* seconds) {
   double began = 0;
-  for (int round = -3; round < ROUNDS; round++) {
+  for (int round = -WARM_UP; round < ROUNDS; round++) {
     if (round == 0) {
       MESHCCL_CHECK(meshcclBarrier(t->comm, NULL));
       began = now();
@@ -163,11 +173,41 @@ static int measure_alone(trainer* t, double* seconds) {
   return 0;
 }
 
+/* And those of the passes of one step when nothing is sent. The weights stay as they are. */
+static int compute_alone(trainer* t, size_t* starts, double* seconds) {
+  const charlm_hooks none = {.arg = NULL};
+  double began = 0;
+  draw(t, 0, starts);
+  for (int round = -WARM_UP; round < ROUNDS; round++) {
+    if (round == 0) {
+      MESHCCL_CHECK(meshcclBarrier(t->comm, NULL));
+      began = now();
+    }
+    charlm_step(t->model, t->text, starts, 1.0f / (float)t->options.batch, &none);
+  }
+  *seconds = (now() - began) / ROUNDS;
+  MESHCCL_CHECK(meshcclBarrier(t->comm, NULL)); /* who is ready first would be timed as waiting */
+  return 0;
+}
+
+static void report(const trainer* t, double seconds, double communication, double computation) {
+  int n = t->options.steps;
+  double visible = (t->passes + t->waited) / n - computation;
+  double hidden = communication > 0 ? 100 * (1 - visible / communication) : 100;
+  if (t->rank != 0) return;
+  printf("%d ranks, %zu parameters in %d buckets: %.3f ms per step; passes alone %.3f ms, communication alone %.3f ms\n",
+         t->nranks, charlm_parameters(t->model), t->nbuckets, seconds / n * 1e3, computation * 1e3, communication * 1e3);
+  printf("hidden: %.0f %% of the communication; %.0f %% of the gradient bytes were summed before the backward pass ended\n",
+         hidden < 0 ? 0 : hidden > 100 ? 100 : hidden, 100 * t->early / t->all);
+  printf("caller in meshccl: %.3f ms per step during the passes, %.3f ms waiting for gradients and slower ranks\n",
+         t->inside / n * 1e3, t->waited / n * 1e3);
+}
+
 static int train(trainer* t) {
   size_t* starts = malloc((size_t)t->options.batch * sizeof *starts);
-  double alone, began, recent = 0, loss;
+  double communication, computation, began, recent = 0, loss;
   int counted = 0;
-  if (!starts || measure_alone(t, &alone)) return 1;
+  if (!starts || communicate_alone(t, &communication) || compute_alone(t, starts, &computation)) return 1;
   began = now();
   for (int step = 0; step < t->options.steps; step++) {
     if (train_step(t, step, starts, &loss)) return 1;
@@ -178,14 +218,7 @@ static int train(trainer* t) {
     if (t->rank == 0) printf("step %5d  loss %.5f\n", step, recent / counted);
     recent = counted = 0;
   }
-  double per_step = (now() - began) / t->options.steps, waited = t->waited / t->options.steps;
-  if (t->rank == 0)
-    printf(
-        "%d ranks, %zu parameters in %d buckets: %.3f ms per step, of which %.3f ms waiting for gradients and slower "
-        "ranks\n"
-        "hidden: %.0f %% of the gradient bytes were summed before the backward pass ended (alone they take %.3f ms)\n",
-        t->nranks, charlm_parameters(t->model), t->nbuckets, per_step * 1e3, waited * 1e3, 100 * t->early / t->all,
-        alone * 1e3);
+  report(t, now() - began, communication, computation);
   free(starts);
   return 0;
 }

@@ -1,5 +1,5 @@
 /* workload_perf: how long the gradients of a real model take, and how much of that hides behind the backward pass.
- * A check pass, warm-up, then steps without compute (what communication costs alone) and steps with compute. */
+ * A check pass, warm-up, then steps that only communicate, steps that only compute, and steps that do both. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,8 +43,6 @@ static meshcclResult_t combine(perf_replay* r, const perf_step* mine, perf_step*
     perf_step s;
     memcpy(&s, all[k], sizeof(s));
     if (s.total > sum.total) sum.total = s.total;
-    if (s.compute > sum.compute) sum.compute = s.compute;
-    if (s.exposed > sum.exposed) sum.exposed = s.exposed;
     if (s.late > sum.late) sum.late = s.late;
     sum.caller += s.caller / r->nranks;
     sum.waiting += s.waiting / r->nranks;
@@ -54,9 +52,19 @@ static meshcclResult_t combine(perf_replay* r, const perf_step* mine, perf_step*
   return result;
 }
 
+typedef struct {
+  double alone;      /* communication alone: seconds, mean of its steps */
+  double compute;    /* compute alone, with the same sleeps and polls */
+  perf_step overlap; /* means of the steps with both */
+  double wrong;
+} outcome;
+
+/* What communication added to a step. */
+static double exposed(const outcome* o, double total) { return total > o->compute ? total - o->compute : 0; }
+
 /* Share of the communication that did not lengthen the step, in percent. */
-static double hidden(double alone, double exposed) {
-  double share = alone > 0 ? 100 * (1 - exposed / alone) : 100;
+static double hidden(const outcome* o, double total) {
+  double share = o->alone > 0 ? 100 * (1 - exposed(o, total) / o->alone) : 100;
   return share < 0 ? 0 : share;
 }
 
@@ -68,44 +76,40 @@ static void print_head(const perf_replay* r, const perf_model* model) {
   printf("# %d ranks, %s, %.2f MB of gradients in %zu buckets, backward pass %g us/MB, %s\n", r->nranks,
          perf_type_name(r->type), bytes / 1e6, r->plan->nbuckets, o->compute,
          o->poll ? "polling caller" : "progress thread");
-  printf("#\n# %8s  %10s  %10s  %10s  %8s  %10s  %10s  %9s\n", "step", "total", "compute", "exposed", "hidden",
-         "caller", "waiting", "late");
-  printf("# %8s  %10s  %10s  %10s  %8s  %10s  %10s  %9s\n", "", "(ms)", "(ms)", "(ms)", "(%)", "(ms)", "(ms)",
-         "(buckets)");
+  printf("#\n# %12s  %10s  %10s  %8s  %10s  %10s  %9s\n", "step", "total", "exposed", "hidden", "caller", "waiting",
+         "late");
+  printf("# %12s  %10s  %10s  %8s  %10s  %10s  %9s\n", "", "(ms)", "(ms)", "(%)", "(ms)", "(ms)", "(buckets)");
 }
 
-static void print_step(perf_replay* r, const char* name, const perf_step* s, double alone) {
+/* both: of the alone figures; NULL for a step that does one thing. */
+static void print_step(perf_replay* r, const char* name, const perf_step* s, const outcome* both) {
   if (r->rank != 0) return;
   perf_progress_clear(&r->progress);
-  printf("  %8s  %10.3f  %10.3f  %10.3f  ", name, s->total * 1e3, s->compute * 1e3, s->exposed * 1e3);
-  if (alone > 0)
-    printf("%8.1f", hidden(alone, s->exposed));
+  printf("  %12s  %10.3f  ", name, s->total * 1e3);
+  if (both)
+    printf("%10.3f  %8.1f", exposed(both, s->total) * 1e3, hidden(both, s->total));
   else
-    printf("%8s", "-");
+    printf("%10s  %8s", "-", "-");
   printf("  %10.3f  %10.3f  %9.0f\n", s->caller * 1e3, s->waiting * 1e3, s->late);
   fflush(stdout);
 }
 
-typedef struct {
-  double alone;      /* seconds, mean of the steps without compute */
-  perf_step overlap; /* means of the steps with compute */
-  double wrong;
-} outcome;
+static const char* kind_of(int does) {
+  return does == PERF_REDUCES ? "alone" : does == PERF_COMPUTES ? "compute" : "step";
+}
 
 /* `steps` steps of one kind; *mean gets the means. */
-static meshcclResult_t run_steps(perf_replay* r, bool with_compute, double alone, perf_step* mean) {
+static meshcclResult_t run_steps(perf_replay* r, int does, const outcome* both, perf_step* mean) {
   int n = r->options->steps;
   perf_step sum = {0};
   for (int k = 0; k < n; k++) {
     char name[PERF_MESSAGE];
-    snprintf(name, sizeof(name), "%s %d", with_compute ? "step" : "alone", k + 1);
+    snprintf(name, sizeof(name), "%s %d", kind_of(does), k + 1);
     perf_step mine, all;
-    PERF_TRY(perf_replay_step(r, with_compute, name, &mine));
+    PERF_TRY(perf_replay_step(r, does, name, &mine));
     PERF_TRY(combine(r, &mine, &all));
-    print_step(r, name, &all, alone);
+    print_step(r, name, &all, both);
     sum.total += all.total / n;
-    sum.compute += all.compute / n;
-    sum.exposed += all.exposed / n;
     sum.caller += all.caller / n;
     sum.waiting += all.waiting / n;
     sum.late += all.late / n;
@@ -127,16 +131,18 @@ static meshcclResult_t check(perf_replay* r, double* wrong) {
 
 static meshcclResult_t run(perf_replay* r, const perf_model* model, outcome* out) {
   const perf_workload_options* o = r->options;
-  size_t passes = (size_t)(o->check + o->warmup + 2 * o->steps);
-  perf_step ignored, alone;
+  size_t passes = (size_t)(o->check + o->warmup + 3 * o->steps);
+  perf_step ignored, alone, compute;
   perf_progress_start(&r->progress, r->rank == 0 && (o->progress || isatty(STDERR_FILENO)), passes * r->plan->ntensors);
   if (r->rank == 0) print_head(r, model);
   if (o->check) PERF_TRY(check(r, &out->wrong));
-  for (int k = 0; k < o->warmup; k++) PERF_TRY(perf_replay_step(r, false, "warm-up", &ignored));
-  PERF_TRY(run_steps(r, false, 0, &alone));
+  for (int k = 0; k < o->warmup; k++) PERF_TRY(perf_replay_step(r, PERF_REDUCES, "warm-up", &ignored));
+  PERF_TRY(run_steps(r, PERF_REDUCES, NULL, &alone));
+  PERF_TRY(run_steps(r, PERF_COMPUTES, NULL, &compute));
   out->alone = alone.total;
-  PERF_TRY(run_steps(r, true, out->alone, &out->overlap));
-  print_step(r, "mean", &out->overlap, out->alone);
+  out->compute = compute.total;
+  PERF_TRY(run_steps(r, PERF_COMPUTES | PERF_REDUCES, out, &out->overlap));
+  print_step(r, "mean", &out->overlap, out);
   return meshcclSuccess;
 }
 
@@ -161,9 +167,9 @@ static bool write_json(const perf_replay* r, const perf_model* model, const outc
       {"steps", r->options->steps},
       {"alone_ms", o->alone * 1e3},
       {"total_ms", o->overlap.total * 1e3},
-      {"compute_ms", o->overlap.compute * 1e3},
-      {"exposed_ms", o->overlap.exposed * 1e3},
-      {"hidden_percent", hidden(o->alone, o->overlap.exposed)},
+      {"compute_ms", o->compute * 1e3},
+      {"exposed_ms", exposed(o, o->overlap.total) * 1e3},
+      {"hidden_percent", hidden(o, o->overlap.total)},
       {"caller_ms", o->overlap.caller * 1e3},
       {"waiting_ms", o->overlap.waiting * 1e3},
       {"late_buckets", o->overlap.late},
@@ -187,9 +193,11 @@ static void print_foot(const perf_replay* r, const outcome* o) {
   double algbw = o->alone > 0 ? bytes / o->alone / 1e9 : 0;
   printf("#\n# communication alone  : %.3f ms, algbw %.2f GB/s, busbw %.2f GB/s\n", o->alone * 1e3, algbw,
          algbw * 2 * (r->nranks - 1) / r->nranks);
+  printf("# compute alone        : %.3f ms\n", o->compute * 1e3);
   printf("# step                 : %.3f ms, of it exposed communication %.3f ms (%.1f %% hidden)\n",
-         o->overlap.total * 1e3, o->overlap.exposed * 1e3, hidden(o->alone, o->overlap.exposed));
-  printf("# caller in meshccl    : %.3f ms per step\n", o->overlap.caller * 1e3);
+         o->overlap.total * 1e3, exposed(o, o->overlap.total) * 1e3, hidden(o, o->overlap.total));
+  printf("# caller in meshccl    : %.3f ms per step, and %.3f ms waiting at its end\n", o->overlap.caller * 1e3,
+         o->overlap.waiting * 1e3);
   if (r->options->check) printf("# Out of bounds values : %.0f %s\n", o->wrong, o->wrong > 0 ? "FAILED" : "OK");
 }
 

@@ -51,26 +51,28 @@ static void sleep_until(double when) {
   if (left > 0) nanosleep(&(struct timespec){(time_t)left, (long)((left - (double)(time_t)left) * 1e9)}, NULL);
 }
 
-/* Seconds that the compute of one layer took. */
-static meshcclResult_t compute(perf_replay* r, size_t elements, double* seconds) {
-  double start = perf_seconds();
-  double until = start + (double)(elements * perf_type_size(r->type)) * r->options->compute * 1e-12;
+/* The compute of one layer. */
+static meshcclResult_t compute(perf_replay* r, size_t elements, double* caller) {
+  double until = perf_seconds() + (double)(elements * perf_type_size(r->type)) * r->options->compute * 1e-12;
   while (perf_seconds() < until) {
     double next = perf_seconds() + poll_interval;
     sleep_until(r->options->poll && next < until ? next : until);
     if (!r->options->poll) continue;
+    double before = perf_seconds();
     meshcclResult_t state = meshcclStreamQuery(r->stream);
+    *caller += perf_seconds() - before;
     if (state != meshcclSuccess && state != meshcclInProgress) return report(r, "meshcclStreamQuery", state);
   }
-  *seconds += perf_seconds() - start;
   return meshcclSuccess;
 }
 
-static meshcclResult_t reduce_bucket(perf_replay* r, size_t k) {
+static meshcclResult_t reduce_bucket(perf_replay* r, size_t k, double* caller) {
   const perf_bucket* b = &r->plan->buckets[k];
   void* at = r->gradients + b->first * perf_type_size(r->type);
+  double before = perf_seconds();
   CALL(meshcclAllReduce(at, at, b->count, r->type, meshcclAvg, r->comm, r->stream));
   CALL(meshcclEventRecord(r->events[k], r->stream));
+  *caller += perf_seconds() - before;
   return meshcclSuccess;
 }
 
@@ -85,27 +87,24 @@ static meshcclResult_t count_late(perf_replay* r, double* late) {
   return meshcclSuccess;
 }
 
-meshcclResult_t perf_replay_step(perf_replay* r, bool with_compute, const char* what, perf_step* out) {
+meshcclResult_t perf_replay_step(perf_replay* r, int does, const char* what, perf_step* out) {
   const perf_plan* p = r->plan;
   perf_step step = {0};
-  meshcclCommStats_t before = {.size = sizeof(before)}, after = {.size = sizeof(after)};
   CALL(meshcclBarrier(r->comm, NULL));
-  CALL(meshcclCommGetStats(r->comm, &before));
   double start = perf_seconds();
   for (size_t k = 0; k < p->nbuckets; k++) {
     for (size_t t = 0; t < p->buckets[k].ntensors; t++) {
-      if (with_compute) PERF_TRY(compute(r, p->elements[p->buckets[k].first_tensor + t], &step.compute));
+      if (does & PERF_COMPUTES) PERF_TRY(compute(r, p->elements[p->buckets[k].first_tensor + t], &step.caller));
       perf_progress_show(&r->progress, ++r->done, what);
     }
-    PERF_TRY(reduce_bucket(r, k));
+    if (does & PERF_REDUCES) PERF_TRY(reduce_bucket(r, k, &step.caller));
   }
-  PERF_TRY(count_late(r, &step.late));
+  if (does & PERF_REDUCES) PERF_TRY(count_late(r, &step.late));
+  double passed = perf_seconds();
   CALL(meshcclStreamSynchronize(r->stream));
-  step.total = perf_seconds() - start;
-  step.exposed = step.total - step.compute;
-  CALL(meshcclCommGetStats(r->comm, &after));
-  step.caller = 1e-9 * (double)(after.callerNs - before.callerNs);
-  step.waiting = 1e-9 * (double)(after.waitNs - before.waitNs);
+  double end = perf_seconds();
+  step.waiting = end - passed;
+  step.total = end - start;
   *out = step;
   return meshcclSuccess;
 }
@@ -116,7 +115,7 @@ meshcclResult_t perf_replay_check(perf_replay* r, double* wrong_out) {
   if (!perf_pattern_create(&pattern, r->type, meshcclAvg, r->rank, r->nranks)) return meshcclSystemError;
   perf_pattern_fill(&pattern, input, 0, false, r->gradients, r->plan->total);
   perf_step ignored;
-  meshcclResult_t status = perf_replay_step(r, false, "check", &ignored);
+  meshcclResult_t status = perf_replay_step(r, PERF_REDUCES, "check", &ignored);
   if (status == meshcclSuccess)
     *wrong_out = (double)perf_pattern_wrong(&pattern, result, 0, r->gradients, r->plan->total);
   perf_pattern_destroy(&pattern);

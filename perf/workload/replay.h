@@ -37,19 +37,18 @@ typedef struct {
 /* Seconds on this rank. */
 typedef struct {
   double total;   /* first layer to last reduced bucket */
-  double compute; /* spent in simulated compute */
-  double exposed; /* total - compute: what communication added to the step */
-  double caller;  /* inside meshccl calls */
-  double waiting; /* the part of it without progress */
+  double caller;  /* inside meshccl calls during the pass: reductions issued, and the stream queried */
+  double waiting; /* in the call that waits for the last reduction */
   double late;    /* buckets whose reduction ended after the last layer's compute, as a count */
 } perf_step;
+enum { PERF_COMPUTES = 1, PERF_REDUCES = 2 }; /* what a step does */
 
 /* Joins the job, allocates. Prints what went wrong. */
 meshcclResult_t perf_replay_open(perf_replay* replay, const perf_workload_options* options, const perf_plan* plan,
                                  meshcclDataType_t type);
 void perf_replay_close(perf_replay* replay);
-/* One backward pass; with_compute false leaves only the communication. */
-meshcclResult_t perf_replay_step(perf_replay* replay, bool with_compute, const char* what, perf_step* out);
+/* One backward pass; `does` of both kinds is a training step, of one the other's absence. */
+meshcclResult_t perf_replay_step(perf_replay* replay, int does, const char* what, perf_step* out);
 /* One pass with known data; *wrong_out is the number of wrong elements on this rank. */
 meshcclResult_t perf_replay_check(perf_replay* replay, double* wrong_out);
 #endif

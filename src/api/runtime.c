@@ -1,6 +1,12 @@
 /* What the communicators and streams of one process share: the lists that waiters drive, and the thread that carries
  * work nobody waits for. The thread sleeps on a condition while there is none, and ends with the last communicator. */
+#define _GNU_SOURCE
 #include "api/runtime.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "api/comm.h"
 #include "base/globals.h"
@@ -14,7 +20,9 @@ static void after_fork_in_parent(void) { pthread_mutex_unlock(&mci_runtime.lock)
 static void after_fork_in_child(void) {
   mci_runtime.comms = NULL;
   mci_runtime.streams = NULL;
-  mci_runtime.running = false;
+  mci_runtime.running = mci_runtime.asleep = false;
+  if (mci_runtime.wake_fd > 0) close(mci_runtime.wake_fd);
+  mci_runtime.wake_fd = 0;
   mci_runtime.wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER; /* the parent's thread may wait on it */
   pthread_mutex_unlock(&mci_runtime.lock);
 }
@@ -100,39 +108,107 @@ static bool has_work(const struct mci_runtime* rt) {
   return false;
 }
 
+/* How the thread rests while nothing moves. On a processor of its own it stays awake for a while, for what comes then is
+ * served at once. Where it shares one with a thread that computes, a yield gives away a whole slice of time, often longer
+ * than a message takes; who sleeps until something comes goes before such a thread. */
+#define YIELDS 1000
+#define SHARED_NS 20000u   /* a yield that took longer ran somebody who computes */
+#define SHARED_RESTS 256   /* so many rests are believed to be like the last one */
+#define MAX_HANDLES 64
+#define MOST_SLEEP_US 1000u /* timeouts are looked at, and what another thread has taken from the descriptors */
+#define BLIND_SLEEP_US 200u /* what is waited for has no descriptor */
+
+typedef struct {
+  uint32_t idle, shared; /* rounds without progress; rests still believed to be on a shared processor */
+  struct pollfd polled[MAX_HANDLES];
+  uint32_t npolled, limit_us; /* 0: no sleep now */
+} rester;
+
+static void add_handles(meshcclComm_t comm, rester* rest) {
+  int fds[MAX_HANDLES];
+  bool busy = false;
+  uint32_t n = mci_engine_wait_handles(comm->engine, fds, MAX_HANDLES - rest->npolled, &rest->limit_us, &busy);
+  for (uint32_t i = 0; i < n; i++) rest->polled[rest->npolled++] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+  if (busy) rest->limit_us = 0;
+}
+
+/* What to sleep on. The lists are locked. */
+static void prepare_sleep(struct mci_runtime* rt, rester* rest) {
+  rest->limit_us = MOST_SLEEP_US;
+  rest->npolled = 1;
+  rest->polled[0] = (struct pollfd){.fd = rt->wake_fd, .events = POLLIN};
+  for (meshcclStream_t stream = rt->streams; stream; stream = stream->next)
+    if (mci_stream_needs_driver(stream)) rest->limit_us = BLIND_SLEEP_US;
+  for (meshcclComm_t comm = rt->comms; comm && rest->limit_us > 0; comm = comm->next) {
+    if (comm->threadless || atomic_load(&comm->async_pending) == 0) continue;
+    if (pthread_mutex_trylock(&comm->lock) != 0) {
+      rest->limit_us = MCI_MIN(rest->limit_us, BLIND_SLEEP_US);
+      continue;
+    }
+    add_handles(comm, rest);
+    pthread_mutex_unlock(&comm->lock);
+  }
+  rt->asleep = rest->limit_us > 0;
+}
+
+static void take_a_rest(rester* rest) {
+  if (rest->limit_us > 0) {
+    uint64_t count;
+    ppoll(rest->polled, rest->npolled, &(struct timespec){.tv_nsec = (long)rest->limit_us * 1000}, NULL);
+    if ((rest->polled[0].revents & POLLIN) && read(rest->polled[0].fd, &count, sizeof count) < 0) return;
+    return;
+  }
+  uint64_t before = mci_now_ns();
+  sched_yield();
+  if (mci_now_ns() - before > SHARED_NS) rest->shared = SHARED_RESTS;
+}
+
 static void* carry(void* argument) {
   struct mci_runtime* rt = runtime();
   uint64_t tenure = (uintptr_t)argument;
-  mci_waiter waiter;
-  mci_wait_begin(&waiter);
+  rester rest = {0};
   pthread_mutex_lock(&rt->lock);
   while (rt->tenure == tenure) {
     if (!has_work(rt)) {
-      mci_wait_begin(&waiter);
+      rest.idle = 0;
       pthread_cond_wait(&rt->wake, &rt->lock);
       continue;
     }
     meshcclStream_t claimed = NULL;
-    bool moved = drive(rt, &claimed) > 0;
+    rest.idle = drive(rt, &claimed) > 0 ? 0 : rest.idle + 1;
+    if (rest.idle == 1 && rest.shared > 0) rest.shared--;
+    rest.limit_us = 0;
+    if (rest.idle > YIELDS || (rest.idle > 0 && rest.shared > 0)) prepare_sleep(rt, &rest);
     pthread_mutex_unlock(&rt->lock);
     if (claimed) mci_stream_run_claimed(claimed);
-    if (moved) {
-      mci_wait_moved(&waiter, NULL);
-    } else {
-      mci_wait_idle(&waiter, NULL);
-    }
+    if (rest.idle > 0) take_a_rest(&rest);
     pthread_mutex_lock(&rt->lock);
+    if (rt->tenure == tenure) rt->asleep = false;
   }
   pthread_mutex_unlock(&rt->lock);
   return NULL;
+}
+
+/* Without a descriptor to be woken by there is no thread: work then advances in calls, as without one. */
+static void start_thread(struct mci_runtime* rt) {
+  if (rt->wake_fd <= 0) rt->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (rt->wake_fd <= 0) return;
+  rt->running = pthread_create(&rt->thread, NULL, carry, (void*)(uintptr_t)++rt->tenure) == 0;
+}
+
+static void wake_thread(struct mci_runtime* rt) {
+  const uint64_t one = 1;
+  pthread_cond_broadcast(&rt->wake);
+  if (rt->asleep && write(rt->wake_fd, &one, sizeof one) < 0) return; /* full: it is woken already */
+  rt->asleep = false;
 }
 
 void mci_runtime_wake(void) {
   struct mci_runtime* rt = runtime();
   pthread_mutex_lock(&rt->lock);
   if (has_work(rt)) {
-    if (!rt->running) rt->running = pthread_create(&rt->thread, NULL, carry, (void*)(uintptr_t)++rt->tenure) == 0;
-    pthread_cond_broadcast(&rt->wake);
+    if (!rt->running) start_thread(rt);
+    wake_thread(rt);
   }
   pthread_mutex_unlock(&rt->lock);
 }
@@ -147,9 +223,16 @@ void mci_runtime_remove_comm(meshcclComm_t comm) {
   if (stop) {
     rt->tenure++;
     rt->running = false;
-    pthread_cond_broadcast(&rt->wake);
+    wake_thread(rt);
   }
   pthread_t thread = rt->thread;
   pthread_mutex_unlock(&rt->lock);
-  if (stop) pthread_join(thread, NULL);
+  if (!stop) return;
+  pthread_join(thread, NULL);
+  pthread_mutex_lock(&rt->lock);
+  if (!rt->running && rt->wake_fd > 0) {
+    close(rt->wake_fd);
+    rt->wake_fd = 0;
+  }
+  pthread_mutex_unlock(&rt->lock);
 }
