@@ -1,5 +1,5 @@
-/* A topology where none is described: what hwloc finds on this machine, and hosts from what the ranks report. The only
- * user of hwloc. */
+/* A topology where none is described: what hwloc finds on this machine, and hosts from what the ranks report. Its
+ * files are the only users of hwloc. */
 #ifndef MCI_DISCOVER_H
 #define MCI_DISCOVER_H
 
@@ -19,6 +19,15 @@ meshcclResult_t mci_discover_local(const char* synthetic, mci_local* out);
 void mci_local_free(mci_local* local);
 /* A topology of one rank per core: a full graph with a level for each kind of group that divides the one inside it. */
 meshcclResult_t mci_local_spec(const mci_local* local, mci_str* out);
+
+/* ---- binding (cores.c) ---- */
+/* The cores that this process may use: what a container or cpuset closes to it, or its own affinity, is not among them. */
+typedef struct mci_cores mci_cores;
+meshcclResult_t mci_cores_find(mci_cores** out);
+uint32_t mci_cores_count(const mci_cores* cores);
+/* Confines this process to one of them, with all its hardware threads that may be used. */
+meshcclResult_t mci_cores_bind(const mci_cores* cores, uint32_t core);
+void mci_cores_free(mci_cores* cores); /* takes NULL */
 
 /* ---- hosts (hosts.c) ---- */
 /* hosts[rank]: any number that tells hosts apart. A full graph with a level `host`; with a rank map where ranks of hosts

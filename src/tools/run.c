@@ -26,6 +26,9 @@ static const char usage[] =
     "  -n, --ranks N     number of ranks; with hosts: unset is one per slot\n"
     "  -t, --topo SPEC   topology of the ranks, such as torus:2x2 (sets MESHCCL_TOPO); N may be left out\n"
     "      --no-label    do not put [rank] before each line of output\n"
+    "      --bind WHAT   core: each rank stays on one core of those this program may use, in turn, so that several "
+    "share\n"
+    "                    one where ranks outnumber cores; none (default): the kernel places them\n"
     "  -x NAME[=VALUE]   pass this variable to the ranks; MESHCCL_* are passed anyway; may be repeated\n"
     "  -h, --help        this text\n"
     "\n"
@@ -83,11 +86,12 @@ static int add_export(mci_run_options* o, const char* text) {
   return 0;
 }
 
-enum { HOSTFILE = 256, SSH, PREFIX, COMMAND, FOLDER, NO_LABEL };
+enum { HOSTFILE = 256, SSH, PREFIX, COMMAND, FOLDER, NO_LABEL, BIND };
 
 static const struct option names[] = {{"ranks", required_argument, NULL, 'n'},
                                       {"topo", required_argument, NULL, 't'},
                                       {"no-label", no_argument, NULL, NO_LABEL},
+                                      {"bind", required_argument, NULL, BIND},
                                       {"hosts", required_argument, NULL, 'H'},
                                       {"host", required_argument, NULL, 'H'},
                                       {"hostfile", required_argument, NULL, HOSTFILE},
@@ -97,6 +101,12 @@ static const struct option names[] = {{"ranks", required_argument, NULL, 'n'},
                                       {"wdir", required_argument, NULL, FOLDER},
                                       {"help", no_argument, NULL, 'h'},
                                       {0}};
+
+static int parse_binding(const char* text, bool* out) {
+  *out = strcmp(text, "core") == 0;
+  if (*out || strcmp(text, "none") == 0) return 0;
+  return mci_run_complain("--bind %s: ranks are bound to a core or to none; write --bind core or --bind none", text);
+}
 
 static const char** text_option(mci_run_options* o, int c) {
   switch (c) {
@@ -130,6 +140,8 @@ static int take_option(mci_run_options* o, int c, char** argv) {
       return parse_ranks(optarg, &o->nranks);
     case 'x':
       return add_export(o, optarg);
+    case BIND:
+      return parse_binding(optarg, &o->bind);
     case NO_LABEL:
       o->label = false;
       return 0;
@@ -230,6 +242,7 @@ static int run_here(const mci_run_options* o) {
                  .nlocal = o->nranks,
                  .label = o->label,
                  .captures = o->label,
+                 .bind = o->bind,
                  .topo = o->topo,
                  .program = o->program,
                  .exports = o->exports,

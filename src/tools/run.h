@@ -58,6 +58,8 @@ typedef struct mci_run {
   char** program;
   char** exports; /* -x: "NAME=VALUE", a list that ends with NULL; may be NULL */
   char* id;
+  bool bind;       /* each rank to a core */
+  struct mci_cores* cores; /* those to bind to; NULL: nobody is bound */
   int listen_fd; /* the listener of the control tree's root, for rank 0; -1: none */
   mci_run_rank* ranks; /* nlocal of them */
   int nrunning;
@@ -77,7 +79,7 @@ typedef struct mci_run {
 /* ---- run.c ---- */
 typedef struct {
   int nranks; /* 0: one per slot */
-  bool label, help;
+  bool label, help, bind;
   mci_str machine; /* spec of the machine file that --topo names: other hosts need not have it */
   const char *topo, *hosts, *hostfile, *ssh, *prefix, *command, *folder;
   char** program;

@@ -138,7 +138,7 @@ int mci_run_take_number(mci_run_frame* frame) {
 /* ---- START ---- */
 
 void mci_run_job_pack(const mci_run_job* job, mci_run_bytes* out) {
-  const int numbers[] = {job->folder_wanted, job->first, job->nlocal, job->nranks, job->label, job->listens};
+  const int numbers[] = {job->folder_wanted, job->first, job->nlocal, job->nranks, job->label, job->listens, job->bind};
   mci_run_bytes_text(out, job->folder);
   for (size_t i = 0; i < MCI_COUNT(numbers); i++) mci_run_bytes_number(out, numbers[i]);
   mci_run_bytes_text(out, job->topo);
@@ -163,7 +163,8 @@ static bool take_list(mci_run_frame* frame, int* n_out, char*** out) {
 
 bool mci_run_job_unpack(mci_run_frame* frame, mci_run_job* out) {
   mci_run_job job = {.folder = mci_run_take_text(frame)};
-  int* const numbers[] = {&job.folder_wanted, &job.first, &job.nlocal, &job.nranks, &job.label, &job.listens};
+  int* const numbers[] = {&job.folder_wanted, &job.first,   &job.nlocal, &job.nranks,
+                          &job.label,         &job.listens, &job.bind};
   for (size_t i = 0; i < MCI_COUNT(numbers); i++) *numbers[i] = mci_run_take_number(frame);
   job.topo = mci_run_take_text(frame);
   bool good = job.folder && job.topo && take_list(frame, &job.nexports, &job.exports) &&

@@ -12,7 +12,7 @@
 
 #define MCI_RUN_SSH "ssh -o BatchMode=yes"
 #define MCI_RUN_HELLO "meshccl-run-agent"
-#define MCI_RUN_PROTOCOL 1
+#define MCI_RUN_PROTOCOL 2
 
 /* ---- run_hosts.c: who takes how many ranks ---- */
 typedef struct {
@@ -99,7 +99,7 @@ int mci_run_take_number(mci_run_frame* frame);
 typedef struct {
   const char* folder;
   int folder_wanted; /* it was asked for, so that it has to be there */
-  int first, nlocal, nranks, label, listens;
+  int first, nlocal, nranks, label, listens, bind;
   const char* topo; /* "": none */
   int nexports, nwords;
   char **exports, **words; /* each list ends with NULL; the texts are the frame's */

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "boot/discover.h"
 #include "tools/run.h"
 
 /* ---- the end of ranks ---- */
@@ -170,7 +171,16 @@ int mci_run_take_signals(mci_run* run) {
   return 1;
 }
 
+static int find_cores(mci_run* run) {
+  if (!run->bind || mci_cores_find(&run->cores) == meshcclSuccess) return 0;
+  char text[512];
+  snprintf(text, sizeof text, "--bind core: %s", mci_error_last());
+  run->front->say(run, text);
+  return 1;
+}
+
 int mci_run_ranks(mci_run* run) {
+  if (find_cores(run)) return 1;
   struct pollfd* polled = mci_alloc(sizeof *polled * ((size_t)run->nlocal * 2 + 1 + MCI_RUN_WISHES));
   run->ranks = mci_alloc((size_t)run->nlocal * sizeof *run->ranks);
   if (polled && run->ranks) {
@@ -185,5 +195,7 @@ int mci_run_ranks(mci_run* run) {
   mci_free(polled);
   mci_free(run->ranks);
   run->ranks = NULL;
+  mci_cores_free(run->cores);
+  run->cores = NULL;
   return run->status;
 }

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "boot/discover.h"
 #include "tools/run.h"
 
 static void set_number(const char* name, int value) {
@@ -40,6 +41,13 @@ static void set_input(const mci_run* run, int rank, int input) {
   if (fd >= 0) dup2(fd, STDIN_FILENO);
 }
 
+static void bind_rank(const mci_run* run, int index) {
+  if (!run->cores || mci_cores_bind(run->cores, (uint32_t)index % mci_cores_count(run->cores)) == meshcclSuccess)
+    return;
+  fprintf(stderr, "meshccl run: rank %d %s; --bind none leaves it free\n", run->first + index, mci_error_last());
+  _exit(126);
+}
+
 static void become_rank(const mci_run* run, int index, pid_t launcher, int input, int out, int err, int report)
     __attribute__((noreturn));
 static void become_rank(const mci_run* run, int index, pid_t launcher, int input, int out, int err, int report) {
@@ -52,6 +60,7 @@ static void become_rank(const mci_run* run, int index, pid_t launcher, int input
     dup2(err, STDERR_FILENO);
   }
   set_variables(run, index);
+  bind_rank(run, index);
   setrlimit(RLIMIT_NOFILE, &run->files_before);
   signal(SIGPIPE, SIG_DFL);
   signal(SIGTTIN, SIG_DFL);

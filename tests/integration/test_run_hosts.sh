@@ -17,7 +17,7 @@ case $host in
 nowhere) echo "ssh: Could not resolve hostname nowhere" >&2; exit 255 ;;
 old) echo; echo "meshccl-run-agent 1 0.0.1"; cat >/dev/null; exit 0 ;;
 mute) exec sleep 100 ;;
-liar) echo; echo "meshccl-run-agent 1 $MESHCCL_TESTS_VERSION"; printf '\377\377\377\377\100\100'; exec sleep 100 ;;
+liar) echo; echo "meshccl-run-agent 2 $MESHCCL_TESTS_VERSION"; printf '\377\377\377\377\100\100'; exec sleep 100 ;;
 bare) unset HOME; PATH=/nothing exec /bin/sh ;;
 noisy) echo "Welcome to this host"; echo "its last login was today" >&2 ;;
 esac

@@ -47,8 +47,8 @@ rule examples 'meshccl/' examples
 # Third parties: the hash of base and the keys of boot are libsodium's, discovery asks hwloc, machine files are read with
 # libyaml; transports bring their own.
 includes src topo | grep -E ':(sodium|hwloc|yaml)' | grep -vE '^src/(base|boot)/[^:]*:sodium\.h$' |
-  grep -vE '^(src/boot/discover\.c:hwloc|topo/machine[^:]*\.c:yaml)\.h$' |
-  sed 's/$/ (third party: libsodium in base and boot, hwloc in boot\/discover.c, libyaml in topo\/machine*.c)/' >>"$found"
+  grep -vE '^(src/boot/(discover|cores)\.c:hwloc|topo/machine[^:]*\.c:yaml)\.h$' |
+  sed 's/$/ (third party: libsodium in base and boot, hwloc in boot\/discover.c and cores.c, libyaml in topo\/machine*.c)/' >>"$found"
 # Public headers stand alone.
 includes include | grep -vE ':(std(def|int|io)\.h|meshccl/result\.h)$' | sed 's/$/ (a public header may not)/' >>"$found"
 
