@@ -26,9 +26,9 @@ static const char usage[] =
     "  -n, --ranks N     number of ranks; with hosts: unset is one per slot\n"
     "  -t, --topo SPEC   topology of the ranks, such as torus:2x2 (sets MESHCCL_TOPO); N may be left out\n"
     "      --no-label    do not put [rank] before each line of output\n"
-    "      --bind WHAT   core: each rank stays on one core of those this program may use, in turn, so that several "
-    "share\n"
-    "                    one where ranks outnumber cores; none (default): the kernel places them\n"
+    "      --bind WHAT   core: each rank stays on one core of those that this program may use, in turn; none: the "
+    "kernel\n"
+    "                    places them. Default: core where no core of a host is left without a rank, else none\n"
     "  -x NAME[=VALUE]   pass this variable to the ranks; MESHCCL_* are passed anyway; may be repeated\n"
     "  -h, --help        this text\n"
     "\n"
@@ -102,10 +102,12 @@ static const struct option names[] = {{"ranks", required_argument, NULL, 'n'},
                                       {"help", no_argument, NULL, 'h'},
                                       {0}};
 
-static int parse_binding(const char* text, bool* out) {
-  *out = strcmp(text, "core") == 0;
-  if (*out || strcmp(text, "none") == 0) return 0;
-  return mci_run_complain("--bind %s: ranks are bound to a core or to none; write --bind core or --bind none", text);
+static int parse_binding(const char* text, mci_run_binding* out) {
+  bool core = strcmp(text, "core") == 0;
+  if (!core && strcmp(text, "none") != 0)
+    return mci_run_complain("--bind %s: ranks are bound to a core or to none; write --bind core or --bind none", text);
+  *out = core ? MCI_RUN_BIND_CORE : MCI_RUN_BIND_NONE;
+  return 0;
 }
 
 static const char** text_option(mci_run_options* o, int c) {

@@ -19,6 +19,11 @@
 
 #define MCI_RUN_WISHES 2
 
+/* EVEN: where each core gets a rank, bind them in turn, because the kernel often leaves three on one core and one on
+ * another, and a collective is as slow as its slowest rank. With fewer ranks than cores two jobs would get the same ones.
+ */
+typedef enum { MCI_RUN_BIND_EVEN, MCI_RUN_BIND_NONE, MCI_RUN_BIND_CORE } mci_run_binding;
+
 struct mci_run;
 
 /* One pipe from a rank; whole lines leave through the front end, each behind the rank's label. */
@@ -58,7 +63,7 @@ typedef struct mci_run {
   char** program;
   char** exports; /* -x: "NAME=VALUE", a list that ends with NULL; may be NULL */
   char* id;
-  bool bind;       /* each rank to a core */
+  mci_run_binding bind;
   struct mci_cores* cores; /* those to bind to; NULL: nobody is bound */
   int listen_fd; /* the listener of the control tree's root, for rank 0; -1: none */
   mci_run_rank* ranks; /* nlocal of them */
@@ -79,7 +84,8 @@ typedef struct mci_run {
 /* ---- run.c ---- */
 typedef struct {
   int nranks; /* 0: one per slot */
-  bool label, help, bind;
+  bool label, help;
+  mci_run_binding bind;
   mci_str machine; /* spec of the machine file that --topo names: other hosts need not have it */
   const char *topo, *hosts, *hostfile, *ssh, *prefix, *command, *folder;
   char** program;

@@ -194,7 +194,7 @@ static int start_ranks(agent* self, mci_run* run) {
   run->first = job->first;
   run->nlocal = job->nlocal;
   run->label = job->label != 0;
-  run->bind = job->bind != 0;
+  run->bind = (mci_run_binding)job->bind;
   run->captures = run->feeds_input = true;
   run->topo = job->topo[0] ? job->topo : NULL;
   run->program = job->words;

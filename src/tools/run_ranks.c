@@ -171,9 +171,16 @@ int mci_run_take_signals(mci_run* run) {
   return 1;
 }
 
+/* 0, or the exit status: that ranks cannot be bound is an error only where that was asked for. */
 static int find_cores(mci_run* run) {
-  if (!run->bind || mci_cores_find(&run->cores) == meshcclSuccess) return 0;
   char text[512];
+  if (run->bind == MCI_RUN_BIND_NONE) return 0;
+  if (mci_cores_find(&run->cores) == meshcclSuccess) {
+    if (run->bind == MCI_RUN_BIND_CORE || mci_cores_count(run->cores) <= (uint32_t)run->nlocal) return 0;
+    mci_cores_free(run->cores);
+    run->cores = NULL;
+  }
+  if (run->bind != MCI_RUN_BIND_CORE) return 0;
   snprintf(text, sizeof text, "--bind core: %s", mci_error_last());
   run->front->say(run, text);
   return 1;

@@ -140,7 +140,7 @@ static void send_job(mci_run_launcher* l, mci_run_remote* r) {
                      .nranks = o->nranks,
                      .label = o->label,
                      .listens = r->host->first == 0,
-                     .bind = o->bind,
+                     .bind = (int)o->bind,
                      .topo = o->topo ? o->topo : "",
                      .exports = o->exports,
                      .nexports = (int)o->nexports,

@@ -133,23 +133,26 @@ out_has "usage: meshccl run"
 run 0 -n 2 -- sh -c 'echo "$@"' sh --topo -n 5
 out_has "[1] --topo -n 5"
 
-rule="ranks are bound when that is wanted, each to a core that this process may use, in turn"
+rule="ranks are bound, each to a core that this process may use, in turn, where there is one for each core or that is wanted"
 processors() { # of a list such as 0-2,5: one per line
   echo "$1" | tr , '\n' | while IFS=- read -r first last; do seq "$first" "${last:-$first}"; done
 }
 own=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status)
 show='sed -n "s/^Cpus_allowed_list:[[:space:]]*//p" /proc/self/status'
 many=$((2 * $(processors "$own" | wc -l)))
-for free in "" "--bind none"; do
-  run 0 -n 2 $free --no-label -- sh -c "$show"
-  [ "$(sort -u "$work/out")" = "$own" ] || fail "$free: ranks may use other processors than $own"
+for n in 1 $many; do
+  [ $n -lt $many ] || free="--bind none"
+  run 0 -n $n ${free-} --no-label -- sh -c "$show"
+  [ $many -eq 2 ] || [ "$(sort -u "$work/out")" = "$own" ] || fail "$n ranks may use other processors than $own"
 done
-run 0 -n $many --bind core --no-label -- sh -c "$show"
-[ "$(for core in $(sort -u "$work/out"); do processors "$core"; done | sort -n)" = "$(processors "$own")" ] ||
-  fail "the cores of all ranks are not $own, each processor once"
-fewest=$(sort "$work/out" | uniq -c | awk '{ print $1 }' | sort -n | head -n 1)
-most=$(sort "$work/out" | uniq -c | awk '{ print $1 }' | sort -n | tail -n 1)
-[ $((most - fewest)) -le 1 ] || fail "a core has $fewest ranks, another $most"
+for bound in "" "--bind core"; do
+  run 0 -n $many $bound --no-label -- sh -c "$show"
+  [ "$(for core in $(sort -u "$work/out"); do processors "$core"; done | sort -n)" = "$(processors "$own")" ] ||
+    fail "the cores of all ranks are not $own, each processor once"
+  fewest=$(sort "$work/out" | uniq -c | awk '{ print $1 }' | sort -n | head -n 1)
+  most=$(sort "$work/out" | uniq -c | awk '{ print $1 }' | sort -n | tail -n 1)
+  [ $((most - fewest)) -le 1 ] || fail "a core has $fewest ranks, another $most"
+done
 last=$(processors "$own" | tail -n 1)
 if command -v taskset >/dev/null; then
   taskset -c "$last" "$tool" run -n 3 --bind core --no-label -- sh -c "$show" >"$work/out" 2>"$work/err" </dev/null
