@@ -91,9 +91,13 @@ static void drop_calls(void) {
   }
 }
 
+/* Communicators are entered and left once for calls in a row. */
+static bool changes(uint32_t i) { return i == 0 || group.entries[i].comm != group.entries[i - 1].comm; }
+
 static void leave_all(uint32_t n) {
   uint64_t now = n > 0 ? mci_ticks() : 0;
   for (uint32_t i = 0; i < n; i++) {
+    if (!changes(i)) continue;
     atomic_store_explicit(&group.entries[i].comm->left_ticks, now, memory_order_relaxed);
     mci_comm_leave(group.entries[i].comm);
   }
@@ -103,6 +107,7 @@ static void leave_all(uint32_t n) {
 static meshcclResult_t enter_all(void) {
   for (uint32_t i = 0; i < group.nentries; i++) {
     group.entries[i].comm = group.entries[i].call->comm;
+    if (!changes(i)) continue;
     meshcclResult_t result = mci_comm_enter(group.entries[i].comm, "meshcclGroupEnd");
     if (result == meshcclSuccess) continue;
     leave_all(i);
@@ -146,13 +151,13 @@ static void submit_all(void) {
   for (uint32_t i = 0; i < group.nentries; i++) {
     const group_entry* entry = &group.entries[i];
     mci_call* submitted = to_submit(entry->call);
-    pthread_mutex_lock(&entry->comm->lock);
     if (submitted) {
       mci_run* run = submitted->op.run;
+      pthread_mutex_lock(&entry->comm->lock);
       mci_call_submit(submitted);
       mci_run_release(run);
+      pthread_mutex_unlock(&entry->comm->lock);
     }
-    pthread_mutex_unlock(&entry->comm->lock);
     if (!entry->stream) mci_call_start(entry->call);
   }
   for (uint32_t i = 0; i < group.nentries; i++)
@@ -175,25 +180,40 @@ static void drive_until_done(const mci_call* call) {
 
 static bool one_communicator(void) {
   uint32_t i = 1;
-  while (i < group.nentries && group.entries[i].comm == group.entries[0].comm) i++;
-  return i >= group.nentries;
+  while (i < group.nentries && !changes(i)) i++;
+  return i == group.nentries;
 }
 
-/* Waits for the calls without a stream. Alone, a communicator is waited for as by a single call, which is quicker. */
-static meshcclResult_t wait_all(void) {
+static void take_result(const group_entry* entry, meshcclResult_t* result) {
+  meshcclResult_t one = mci_comm_told(entry->comm, entry->call->op.result);
+  mci_call_give(entry->call);
+  if (*result == meshcclSuccess) *result = one;
+}
+
+/* A communicator alone is waited for as by a single call, which is quicker. */
+static meshcclResult_t wait_alone(meshcclComm_t comm) {
   meshcclResult_t result = meshcclSuccess;
-  bool alone = one_communicator();
+  pthread_mutex_lock(&comm->lock);
   for (uint32_t i = 0; i < group.nentries; i++) {
-    mci_call* call = group.entries[i].call;
-    meshcclComm_t comm = group.entries[i].comm;
     if (group.entries[i].stream) continue;
-    if (!alone) drive_until_done(call);
-    pthread_mutex_lock(&comm->lock);
-    if (alone) mci_wait_call(comm, call);
-    meshcclResult_t one = mci_comm_told(comm, call->op.result);
-    mci_call_give(call);
-    pthread_mutex_unlock(&comm->lock);
-    if (result == meshcclSuccess) result = one;
+    mci_wait_call(comm, group.entries[i].call);
+    take_result(&group.entries[i], &result);
+  }
+  pthread_mutex_unlock(&comm->lock);
+  return result;
+}
+
+/* Waits for the calls without a stream. */
+static meshcclResult_t wait_all(void) {
+  if (one_communicator()) return wait_alone(group.entries[0].comm);
+  meshcclResult_t result = meshcclSuccess;
+  for (uint32_t i = 0; i < group.nentries; i++) {
+    const group_entry* entry = &group.entries[i];
+    if (entry->stream) continue;
+    drive_until_done(entry->call);
+    pthread_mutex_lock(&entry->comm->lock);
+    take_result(entry, &result);
+    pthread_mutex_unlock(&entry->comm->lock);
   }
   return result;
 }
