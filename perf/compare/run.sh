@@ -53,7 +53,7 @@ while [ $# -gt 0 ]; do
 done
 case $over in
 shm) every="limit meshccl meshccl-registered ompi-vader ompi-ucx mpich gloo" ;;
-tcp) every="meshccl ompi-tcp gloo" ;;
+tcp) every="limit meshccl ompi-tcp gloo" ;;
 *) setup_fail "--over $over: shm or tcp" ;;
 esac
 libraries=${libraries:-$every}
@@ -123,7 +123,7 @@ ompi() { # NP MCA-PARAMETERS... -- PROGRAM
 
 settings() { # what is printed about each
   case $1 in
-  limit) echo "threads that copy and add, no library" ;;
+  limit) [ $over = tcp ] && echo "a bare socket, 2 ranks only" || echo "threads that copy and add, no library" ;;
   meshccl) echo "ordinary pages, defaults" ;;
   meshccl-registered) echo "meshcclMemAlloc, defaults" ;;
   ompi-vader) echo "pml ob1, btl vader,self; bound to cores, or yielding when ranks exceed processors" ;;
@@ -144,7 +144,7 @@ one() { # LIBRARY NP ROUND [--points LIST]
   sizes="--min $min --max $max --factor $factor --seconds $seconds --round $round"
   args="--meet $meet --name $library --ops $ops $sizes --budget $budget $*"
   case $library in
-  limit) build/bin/compare_limits --np "$np" $sizes ;;
+  limit) build/bin/compare_limits --np "$np" --over $over $sizes ;;
   meshccl*)
     transports=$([ $over = tcp ] && echo self,tcp || echo self,shm)
     COMPARE_MEMORY=${library#meshccl-} MESHCCL_TRANSPORTS=$transports \
