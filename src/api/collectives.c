@@ -2,8 +2,7 @@
 #include "api/comm.h"
 #include "kernels/kernels.h"
 
-/* Elements of the buffers that this rank gives. */
-static void extents(const mci_request_call* request, uint32_t rank, uint32_t nranks, uint64_t* in, uint64_t* out) {
+void mci_call_extents(const mci_request_call* request, uint32_t rank, uint32_t nranks, uint64_t* in, uint64_t* out) {
   if (request->coll == MCI_SEND_RECV) {
     *in = request->is_send ? request->count : 0;
     *out = request->is_send ? 0 : request->count;
@@ -38,7 +37,7 @@ static meshcclResult_t check_buffers(const mci_request_call* request, uint32_t r
   if (request->count > (uint64_t)INT64_MAX / 64 / nranks)
     MCI_FAIL(meshcclInvalidArgument, "%s: count %llu is too large for %u ranks", request->function,
              (unsigned long long)request->count, nranks);
-  extents(request, rank, nranks, &in, &out);
+  mci_call_extents(request, rank, nranks, &in, &out);
   if (in && !request->in) MCI_FAIL(meshcclInvalidArgument, "%s: sendbuff is NULL", request->function);
   if (out && !request->out) MCI_FAIL(meshcclInvalidArgument, "%s: recvbuff is NULL", request->function);
   if (!in || !out || in_place(request, rank, size)) return meshcclSuccess;
@@ -49,7 +48,7 @@ static meshcclResult_t check_buffers(const mci_request_call* request, uint32_t r
   return meshcclSuccess;
 }
 
-static meshcclResult_t check(meshcclComm_t comm, const mci_request_call* request) {
+meshcclResult_t mci_call_check(meshcclComm_t comm, const mci_request_call* request) {
   if (request->type < 0 || request->type >= meshcclNumTypes)
     MCI_FAIL(meshcclInvalidArgument, "%s: datatype %d is not one of 0..%d", request->function, (int)request->type,
              meshcclNumTypes - 1);
@@ -65,8 +64,7 @@ static meshcclResult_t check(meshcclComm_t comm, const mci_request_call* request
 static meshcclResult_t call(meshcclComm_t comm, const mci_request_call* request, meshcclStream_t stream) {
   meshcclResult_t result = mci_comm_enter(comm, request->function);
   if (result == meshcclSuccess) {
-    result = check(comm, request);
-    if (result == meshcclSuccess) result = mci_issue(comm, request, stream);
+    result = mci_issue(comm, request, stream);
     mci_comm_leave(comm);
   }
   if (result != meshcclSuccess) mci_group_error(result);

@@ -50,6 +50,7 @@ typedef struct mci_call {
   mci_coll coll;
   uint32_t root; /* or peer */
   bool is_send;
+  uint64_t in_bytes, out_bytes; /* of a kept call: what this rank gives */
 } mci_call;
 
 struct meshcclComm {
@@ -74,11 +75,13 @@ struct meshcclComm {
   const meshcclDevice_t* device;
   mci_plan* plans;
   uint32_t nplans, cap_plans;
+  uint32_t last_plan; /* used again by a call that repeats itself */
   uint64_t plan_clock, plans_built, plan_hits;
   mci_user_op* user_ops;
   uint32_t nuser_ops, cap_user_ops;
   uint64_t splits;
   mci_call* free_calls;
+  mci_call* kept[MCI_NUM_COLLS]; /* the last blocking call of each kind, as it was filled; NULL: none */
   uint32_t spin_ns;                     /* how long waiting for a peer spins at present; 0: others want the processor */
   bool flushing;                        /* somebody waits until nothing is under way */
   atomic_int async_pending;             /* operations on streams that are not finished */
@@ -135,6 +138,7 @@ meshcclResult_t mci_config_check(const meshcclConfig_t* given, meshcclConfig_t* 
 /* plans.c */
 meshcclResult_t mci_plan_get(meshcclComm_t comm, mci_coll coll, uint64_t count, uint32_t type_size, uint32_t root,
                              mci_plan** out);
+void mci_plan_used_again(meshcclComm_t comm, const mci_run* run); /* that is in the cache */
 meshcclResult_t mci_plan_point_to_point(meshcclComm_t comm, bool send, uint32_t peer, mci_plan** out);
 void mci_plans_free(meshcclComm_t comm);
 
@@ -151,10 +155,15 @@ typedef struct {
   bool is_send;
 } mci_request_call;
 #define MCI_PRE_MUL_SUM 100 /* stands for every user operator in fingerprints: scalars may differ between ranks */
+/* collectives.c */
+meshcclResult_t mci_call_check(meshcclComm_t comm, const mci_request_call* request);
+/* Elements of the buffers that this rank gives. */
+void mci_call_extents(const mci_request_call* request, uint32_t rank, uint32_t nranks, uint64_t* in, uint64_t* out);
 meshcclResult_t mci_issue(meshcclComm_t comm, const mci_request_call* request, meshcclStream_t stream);
 /* Hands a call to its engine; comm is locked. */
 void mci_call_submit(mci_call* call);
 void mci_call_give(mci_call* call); /* comm is locked */
+void mci_call_forget(meshcclComm_t comm, const mci_run* run); /* calls kept that run it; comm is locked */
 void mci_call_start(mci_call* call); /* its stream has come to it, or it has none */
 
 /* group.c */

@@ -336,6 +336,7 @@ void mci_comm_free(meshcclComm_t comm) {
     mci_free(call);
     call = next;
   }
+  for (int coll = 0; coll < MCI_NUM_COLLS; coll++) mci_free(comm->kept[coll]);
   mci_free(comm->user_ops);
   pthread_mutex_destroy(&comm->lock);
   comm->magic = 0;

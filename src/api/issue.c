@@ -37,6 +37,52 @@ void mci_call_give(mci_call* call) {
   call->comm->free_calls = call;
 }
 
+/* ---- calls that repeat themselves
+ * ------------------------------------------------------------------------------------- */
+
+void mci_call_forget(meshcclComm_t comm, const mci_run* run) {
+  for (int coll = 0; coll < MCI_NUM_COLLS; coll++) {
+    mci_call* call = comm->kept[coll];
+    if (!call || call->op.run != run) continue;
+    comm->kept[coll] = NULL;
+    mci_call_give(call);
+  }
+}
+
+static bool keeps(const mci_call* call) {
+  return call->op.result == meshcclSuccess && !call->op.scaled && call->coll != MCI_SEND_RECV;
+}
+
+static void keep(meshcclComm_t comm, mci_call* call) {
+  mci_call** place = &comm->kept[call->coll];
+  if (*place) mci_call_give(*place);
+  *place = call;
+}
+
+/* Two buffers of which none is missing and that do not overlap, or all-reduce and its like in place: what is certainly
+ * right. The rest is for mci_call_check. */
+static bool buffers_fit(const mci_call* call, const void* in, const void* out) {
+  uintptr_t from = (uintptr_t)in, to = (uintptr_t)out;
+  if ((call->in_bytes && !in) || (call->out_bytes && !out)) return false;
+  bool same = from == to && !mci_coll_block_major(call->coll);
+  return same || from + call->in_bytes <= to || to + call->out_bytes <= from;
+}
+
+/* The last call of this kind, if this one differs from it in the buffers only: what was checked, chosen and worked out
+ * for that one holds. NULL: there is none. */
+static mci_call* repeat(meshcclComm_t comm, const mci_request_call* request) {
+  mci_call* call = comm->kept[request->coll];
+  if (!call || call->op.count != request->count || call->op.type != request->type || call->op.op != request->op ||
+      call->root != request->root || !buffers_fit(call, request->in, request->out))
+    return NULL;
+  comm->kept[request->coll] = NULL;
+  call->op.in = request->in;
+  call->op.out = request->out;
+  atomic_store_explicit(&call->op.done, 0, memory_order_relaxed);
+  mci_plan_used_again(comm, call->op.run);
+  return call;
+}
+
 /* Calls repeat themselves: the plan remembers the last one's. */
 static uint32_t fingerprint(const mci_call* call, mci_plan* plan) {
   const mci_op* op = &call->op;
@@ -70,6 +116,7 @@ static meshcclResult_t apply_operator(meshcclComm_t comm, const mci_request_call
 
 static meshcclResult_t fill(meshcclComm_t comm, const mci_request_call* request, mci_call* call) {
   mci_op* op = &call->op;
+  uint64_t in, out;
   bool point_to_point = request->coll == MCI_SEND_RECV;
   mci_plan* plan = NULL;
   memset(call, 0, sizeof *call);
@@ -90,6 +137,9 @@ static meshcclResult_t fill(meshcclComm_t comm, const mci_request_call* request,
     MCI_TRY(mci_plan_get(comm, request->coll, request->count, op->type_size, root, &plan));
   }
   op->run = plan->run;
+  mci_call_extents(request, comm->rank, comm->nranks, &in, &out);
+  call->in_bytes = in * op->type_size;
+  call->out_bytes = out * op->type_size;
   op->point_to_point = point_to_point;
   op->fingerprint = fingerprint(call, plan);
   op->describe = describe;
@@ -112,17 +162,24 @@ static meshcclResult_t run_now(meshcclComm_t comm, mci_call* call) {
   mci_call_submit(call);
   mci_wait_call(comm, call);
   meshcclResult_t result = mci_comm_told(comm, call->op.result);
-  mci_call_give(call);
+  if (keeps(call)) {
+    keep(comm, call);
+  } else {
+    mci_call_give(call);
+  }
   return result;
 }
 
-static meshcclResult_t make_call(meshcclComm_t comm, const mci_request_call* request, mci_call** out) {
+/* again: it may be the last one of its kind, which is waited for. */
+static meshcclResult_t make_call(meshcclComm_t comm, const mci_request_call* request, bool again, mci_call** out) {
   if (MCI_UNLIKELY(atomic_load_explicit(&comm->state, memory_order_relaxed) == MCI_COMM_FINALIZED))
     MCI_FAIL(meshcclInvalidUsage, "%s: the communicator was finalized", request->function);
   if (MCI_UNLIKELY(comm->async_error != meshcclSuccess)) {
     mci_error_set(comm->async_text);
     return comm->async_error;
   }
+  if ((*out = again ? repeat(comm, request) : NULL)) return meshcclSuccess;
+  MCI_TRY(mci_call_check(comm, request));
   mci_call* call = call_take(comm);
   if (!call) return mci_oom(sizeof *call);
   meshcclResult_t result = fill(comm, request, call);
@@ -148,27 +205,35 @@ static meshcclResult_t put_on_stream(mci_call* call, meshcclStream_t stream, mci
   return meshcclSuccess;
 }
 
+/* comm is locked: nobody else counts. */
+static void count_ticks(meshcclComm_t comm, uint64_t began) {
+  uint64_t ended = mci_ticks(), sum = atomic_load_explicit(&comm->caller_ticks, memory_order_relaxed);
+  atomic_store_explicit(&comm->caller_ticks, sum + (ended - began), memory_order_relaxed);
+  atomic_store_explicit(&comm->left_ticks, ended, memory_order_relaxed);
+}
+
 meshcclResult_t mci_issue(meshcclComm_t comm, const mci_request_call* request, meshcclStream_t stream) {
   MCI_TRY(mci_stream_check(stream, request->function));
   uint64_t began = mci_ticks();
   pthread_mutex_lock(&comm->lock);
   mci_call* call = NULL;
   mci_item* item = NULL;
-  meshcclResult_t result = make_call(comm, request, &call);
-  if (result == meshcclSuccess && mci_group_open()) {
+  bool group = mci_group_open();
+  meshcclResult_t result = make_call(comm, request, !stream && !group, &call);
+  if (result == meshcclSuccess && group) {
     result = mci_group_add(call, stream);
     if (result != meshcclSuccess) mci_call_give(call);
   } else if (result == meshcclSuccess) {
     result = stream ? put_on_stream(call, stream, &item) : run_now(comm, call);
   }
-  uint64_t ended = mci_ticks();
+  count_ticks(comm, began);
   pthread_mutex_unlock(&comm->lock);
-  atomic_store_explicit(&comm->left_ticks, ended, memory_order_relaxed);
-  if (item) {
-    mci_stream_enqueue(stream, item);
-    mci_runtime_wake();
-  }
-  if (item) ended = mci_ticks();
-  atomic_fetch_add_explicit(&comm->caller_ticks, ended - began, memory_order_relaxed);
+  if (!item) return result;
+  began = mci_ticks();
+  mci_stream_enqueue(stream, item);
+  mci_runtime_wake();
+  pthread_mutex_lock(&comm->lock);
+  count_ticks(comm, began);
+  pthread_mutex_unlock(&comm->lock);
   return result;
 }

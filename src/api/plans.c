@@ -116,6 +116,14 @@ static meshcclResult_t plan(meshcclComm_t comm, mci_coll coll, uint64_t bytes, u
 /* ---- cache
  * -------------------------------------------------------------------------------------------------------------- */
 
+void mci_plan_used_again(meshcclComm_t comm, const mci_run* run) {
+  comm->plan_hits++;
+  if (comm->plans[comm->last_plan].run != run) {
+    for (comm->last_plan = 0; comm->plans[comm->last_plan].run != run;) comm->last_plan++;
+  }
+  comm->plans[comm->last_plan].used = ++comm->plan_clock;
+}
+
 static mci_plan* find(meshcclComm_t comm, mci_coll coll, uint64_t bytes_class, uint32_t root) {
   for (uint32_t i = 0; i < comm->nplans; i++) {
     mci_plan* known = &comm->plans[i];
@@ -135,6 +143,7 @@ static meshcclResult_t place(meshcclComm_t comm, mci_plan** out) {
     if (!mci_run_busy(known->run) && (!oldest || known->used < oldest->used)) oldest = known;
   }
   if (oldest) {
+    mci_call_forget(comm, oldest->run);
     mci_run_destroy(oldest->run);
     *out = oldest;
     return meshcclSuccess;

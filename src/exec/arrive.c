@@ -73,7 +73,7 @@ static meshcclResult_t new_arrival(mci_lane* lane, const mci_header* header, mci
 }
 
 /* While nothing waits here the first slot is taken again: memory that a lane never needs is never touched. */
-static meshcclResult_t slot_for(mci_lane* lane, size_t bytes, char** out) {
+static meshcclResult_t slot_for(mci_lane* lane, uint64_t number, size_t bytes, char** out) {
   mci_engine* engine = lane->peer->engine;
   size_t credits = lane->peer->credits;
   if (!lane->slots) {
@@ -85,33 +85,36 @@ static meshcclResult_t slot_for(mci_lane* lane, size_t bytes, char** out) {
   if (bytes > lane->slot_bytes)
     MCI_FAIL(meshcclInternalError, "rank %u sent a message of %zu bytes, at most %zu were agreed", lane->peer->rank,
              bytes, lane->slot_bytes);
-  if (lane->arrived == lane->consumed) lane->first_slot = lane->arrived;
-  *out = lane->slots + ((lane->arrived - lane->first_slot) % credits) * lane->slot_bytes;
+  if (number == lane->consumed) lane->first_slot = number;
+  *out = lane->slots + ((number - lane->first_slot) % credits) * lane->slot_bytes;
   return meshcclSuccess;
 }
 
+/* The payload goes where it is needed, else into a slot; a brief channel uses what the transport shows where it stands. */
 static meshcclResult_t take_value(mci_lane* lane, const mci_header* header, size_t bytes, const void* data,
                                   meshcclPlace_t* places, int* nplaces, void** token) {
+  mci_engine* engine = lane->peer->engine;
   mci_arrival* arrival = NULL;
   MCI_TRY(new_arrival(lane, header, &arrival));
   arrival->bytes = (uint32_t)bytes;
-  arrival->full = true;
-  if (bytes > 0) {
-    char* slot = mci_place_of(lane, header, bytes);
-    if (!slot) MCI_TRY(slot_for(lane, bytes, &slot));
-    arrival->data = slot;
-    arrival->full = data != NULL;
-    if (data) {
-      memcpy(slot, data, bytes);
-    } else {
-      places[0] = (meshcclPlace_t){slot, bytes};
-      *nplaces = 1;
-      *token = arrival;
-    }
+  arrival->data = data;
+  arrival->full = data || bytes == 0;
+  char* place = bytes > 0 ? mci_place_of(lane, header, bytes) : NULL;
+  uint64_t number = lane->arrived++;
+  engine->unconsumed++;
+  MCI_TRY(check_operation(engine, lane, arrival));
+  if (arrival->full) MCI_TRY(mci_brief_arrived(engine, lane));
+  if (bytes == 0 || lane->consumed > number) return meshcclSuccess;
+  if (!place) MCI_TRY(slot_for(lane, number, bytes, &place));
+  arrival->data = place;
+  if (data) {
+    memcpy(place, data, bytes);
+  } else {
+    places[0] = (meshcclPlace_t){place, bytes};
+    *nplaces = 1;
+    *token = arrival;
   }
-  lane->arrived++;
-  lane->peer->engine->unconsumed++;
-  return check_operation(lane->peer->engine, lane, arrival);
+  return meshcclSuccess;
 }
 
 static meshcclResult_t take_reference(mci_lane* lane, const mci_header* header) {
@@ -149,9 +152,12 @@ static meshcclResult_t take(mci_peer* peer, const mci_header* header, size_t byt
     mci_peer_unmap(peer, header->region);
     return meshcclSuccess;
   }
-  mci_lane* lane = NULL;
-  MCI_TRY(mci_lane_get(peer->engine, peer->rank, header->channel, &lane));
-  mci_lane_acked(lane, header->ack);
+  mci_lane* lane = peer->last_lane;
+  if (MCI_UNLIKELY(!lane || lane->channel != header->channel)) {
+    MCI_TRY(mci_lane_get(peer->engine, peer->rank, header->channel, &lane));
+    peer->last_lane = lane;
+  }
+  if (header->ack != (uint32_t)lane->acked) mci_lane_acked(lane, header->ack);
   switch (header->kind) {
     case MCI_MSG_ACK:
       return meshcclSuccess;

@@ -32,6 +32,7 @@ struct mci_brief {
   uint64_t count; /* what the steps were worked out for */
   uint32_t type_size;
   bool known, fits;
+  bool only_sends; /* waits for nobody */
   uint32_t nsteps;
   step steps[MOST_STEPS];
   operand operands[MOST_OPERANDS];
@@ -77,6 +78,7 @@ static meshcclResult_t work_out_step(mci_engine* engine, const mci_run* run, con
       MCI_TRY(mci_lane_get(engine, arg.peer, chan->channel->id, &o->lane));
       o->copies = arg.flags & MCI_COPY;
       out->sends = out->sends || k < instr->ndst;
+      brief->only_sends = brief->only_sends && k < instr->ndst;
     } else {
       brief->fits = brief->fits && find_place(run, &arg, o, &out->elements);
       if (k < instr->ndst && local == instr->ndst) local = k;
@@ -91,7 +93,7 @@ static meshcclResult_t work_out(mci_engine* engine, const mci_run* run, const mc
   mci_brief* brief = chan->brief;
   const mci_op* op = run->op;
   brief->known = false;
-  brief->fits = true;
+  brief->fits = brief->only_sends = true;
   brief->nsteps = 0;
   mci_cursor cursor;
   mci_cursor_start(&cursor, chan->channel);
@@ -172,7 +174,10 @@ static meshcclResult_t fold(mci_engine* engine, const mci_run* run, const operan
     void* to = place_of(op, &operands[k]);
     if (s->nsrc > 1 || divides || to != sources[0]) destinations[what.ndestinations++] = to;
   }
-  if (what.ndestinations == 0) return meshcclSuccess;
+  if (s->nsrc == 1 && !divides) {
+    for (int k = 0; k < what.ndestinations; k++) memcpy(destinations[k], sources[0], s->elements * op->type_size);
+    return meshcclSuccess;
+  }
   if (s->flags & MCI_WIDE) what.flags |= MESHCCL_FOLD_WIDE;
   if (s->flags & MCI_FINISH) what.flags |= MESHCCL_FOLD_FINISH;
   uint64_t token;
@@ -217,6 +222,16 @@ static meshcclResult_t run_step(mci_engine* engine, const mci_run* run, mci_chan
   return s->sends ? send(run->op, operands, s) : meshcclSuccess;
 }
 
+/* What has left needs no more help: it is where the peers read it, and the next one has credit. */
+static bool settled(const mci_brief* brief) {
+  for (uint32_t i = 0; i < brief->nsteps; i++)
+    for (uint32_t k = 0; k < brief->steps[i].ndst; k++) {
+      const mci_lane* lane = brief->operands[brief->steps[i].first + k].lane;
+      if (lane && (!(lane->peer->figures.flags & MESHCCL_CAN_MAP) || !mci_lane_sends_now(lane, 0))) return false;
+    }
+  return true;
+}
+
 meshcclResult_t mci_brief_run(mci_engine* engine, mci_run* run, mci_chan* chan, int* moved) {
   while (chan->steps_done < chan->brief->nsteps) {
     bool done;
@@ -228,6 +243,19 @@ meshcclResult_t mci_brief_run(mci_engine* engine, mci_run* run, mci_chan* chan, 
   }
   chan->phase = MCI_CHAN_DONE;
   run->running--;
+  engine->settled = chan->brief->only_sends && settled(chan->brief);
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_brief_arrived(mci_engine* engine, const mci_lane* lane) {
+  mci_op* op = mci_engine_collective(engine);
+  if (!op) return meshcclSuccess;
+  for (uint32_t c = 0; c < op->run->program->nchannels; c++) {
+    mci_chan* chan = &op->run->channels[c];
+    int moved = 0;
+    if (chan->phase == MCI_CHAN_BRIEF && chan->channel->id == lane->channel)
+      return mci_brief_run(engine, op->run, chan, &moved);
+  }
   return meshcclSuccess;
 }
 

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #define SMALL_BYTES 8192
+#define EAGER_POLLS 4
+#define EVERY_PORT_ROUNDS 16
 
 static meshcclResult_t open_ports(mci_engine* engine) {
   const mci_engine_options* options = &engine->options;
@@ -102,14 +104,17 @@ static uint64_t vector_elements(const mci_op* op) {
 
 static void find_memory(mci_engine* engine, mci_op* op) {
   const void* buffers[2] = {op->in, op->out};
-  const mci_program* program = op->run->program;
-  mci_coll_buffers_t used = mci_coll_buffers(program->coll, program->rank, program->root);
   uint64_t bytes = vector_elements(op) * op->type_size, block = op->count * op->type_size;
   op->small = bytes <= SMALL_BYTES;
   for (int i = 0; i < 2; i++) {
     op->regions[i].id = 0;
     op->host_memory[i] = engine->options.device->hostAccessible(engine->device_ctx, buffers[i]) != 0;
-    if (op->small || !buffers[i] || !op->host_memory[i]) continue;
+  }
+  if (op->small) return;
+  const mci_program* program = op->run->program;
+  mci_coll_buffers_t used = mci_coll_buffers(program->coll, program->rank, program->root);
+  for (int i = 0; i < 2; i++) {
+    if (!buffers[i] || !op->host_memory[i]) continue;
     uint64_t extent = (i ? used.out_one_block : used.in_one_block) ? block : bytes;
     if (!mci_shared_find(buffers[i], extent, &op->regions[i])) op->regions[i].id = 0;
   }
@@ -178,7 +183,7 @@ static meshcclResult_t start_op(mci_engine* engine, mci_op* op) {
   run->op = op;
   run->running = run->program->nchannels;
   MCI_TRY(mci_parts_gather(engine, op));
-  mci_peer_forget_freed(engine);
+  if (MCI_UNLIKELY(engine->frees_seen != mci_shared_frees())) mci_peer_forget_freed(engine);
   find_memory(engine, op);
   for (uint32_t c = 0; c < run->program->nchannels; c++) {
     mci_chan* chan = &run->channels[c];
@@ -398,6 +403,28 @@ void mci_engine_watch(mci_engine* engine, uint64_t now_ns, bool flushing) {
   mci_str_fini(&text);
 }
 
+static int poll_port(const mci_port* port) {
+  return port->engine->options.transports[port->index]->progress(port->ctx);
+}
+
+/* Whether all that could happen now is a message for the brief channel under way. */
+static bool only_arrivals_help(const mci_engine* engine) {
+  if (!engine->collective_active || engine->listed || engine->hellos_owed) return false;
+  const mci_run* run = engine->active->run;
+  return run->running == 1 && run->program->nchannels == 1 && run->channels[0].phase == MCI_CHAN_BRIEF;
+}
+
+/* All transports; but first the one that a brief channel waits for, a few times. Often that is enough. */
+static int poll_ports(mci_engine* engine) {
+  int events = 0;
+  const mci_peer* awaited = only_arrivals_help(engine) ? mci_brief_waits_for(&engine->active->run->channels[0]) : NULL;
+  if (awaited && awaited->ep)
+    for (int i = 0; i < EAGER_POLLS && events == 0; i++) events = poll_port(&engine->ports[awaited->transport]);
+  if (events && ++engine->short_rounds % EVERY_PORT_ROUNDS != 0) return events;
+  for (uint32_t i = 0; i < engine->nports; i++) events += poll_port(&engine->ports[i]);
+  return events;
+}
+
 int mci_engine_progress(mci_engine* engine) {
   int moved = 0;
   if (MCI_UNLIKELY(engine->held != meshcclSuccess && engine->error == meshcclSuccess)) report_held(engine);
@@ -405,9 +432,13 @@ int mci_engine_progress(mci_engine* engine) {
   engine->in_progress = true;
   /* What a new operation sends need not wait until all transports were asked. */
   meshcclResult_t result = engine->queue_head ? advance(engine, &moved) : meshcclSuccess;
-  for (uint32_t i = 0; i < engine->nports && result == meshcclSuccess; i++)
-    moved += engine->options.transports[engine->ports[i].index]->progress(engine->ports[i].ctx);
-  if (result == meshcclSuccess) result = engine->error == meshcclSuccess ? advance(engine, &moved) : engine->error;
+  bool settled = moved > 0 && engine->settled && !engine->active && !engine->queue_head && !engine->listed;
+  if (result == meshcclSuccess && !settled) {
+    int events = poll_ports(engine);
+    moved += events;
+    result = engine->error;
+    if (result == meshcclSuccess && (events || !only_arrivals_help(engine))) result = advance(engine, &moved);
+  }
   if (result != meshcclSuccess && engine->error == meshcclSuccess) {
     char text[sizeof engine->error_text];
     snprintf(text, sizeof text, "%s", mci_error_last());

@@ -118,6 +118,7 @@ typedef struct mci_peer {
   mci_mapping* mappings; /* the peer's regions, by its number */
   uint32_t nmappings, cap_mappings;
   uint32_t forgets_owed;
+  mci_lane* last_lane; /* that a message came on */
   uint64_t bytes_sent, bytes_received;
 } mci_peer;
 
@@ -202,6 +203,8 @@ struct mci_engine {
   uint32_t nactive;
   bool collective_active;
   uint32_t hellos_owed, unheard; /* connected peers */
+  bool settled;                  /* all that the last brief channel sent was taken, and there is credit for more */
+  uint32_t short_rounds;         /* in which not all transports were asked */
   bool callers_first;            /* an operation has just ended: what its caller need not wait for comes later */
   uint32_t unconsumed;           /* messages that have come and no step has taken */
   uint32_t references;           /* slices that peers still read where they stand: staging included */
@@ -258,7 +261,10 @@ char* mci_lane_slot_now(mci_lane* lane, uint64_t number, uint32_t slice);
 /* The slice was folded into its slot. */
 void mci_lane_slot_filled(mci_lane* lane, uint64_t number);
 void mci_lane_acked(mci_lane* lane, uint32_t ack);
-const mci_arrival* mci_lane_front(const mci_lane* lane);
+static inline const mci_arrival* mci_lane_front(const mci_lane* lane) {
+  const mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
+  return lane->consumed != lane->arrived && front->full ? front : NULL;
+}
 void mci_lane_consume(mci_lane* lane);
 uint64_t mci_slice_elements(const mci_engine* engine, const mci_op* op);
 /* Whether slices of this departure can be lent to the peer where they stand. */
@@ -293,6 +299,8 @@ meshcclResult_t mci_brief_create(const mci_channel* channel, mci_brief** out); /
 /* When the operation is small enough: the channel's phase becomes MCI_CHAN_BRIEF. */
 meshcclResult_t mci_brief_start(mci_engine* engine, const mci_run* run, mci_chan* chan);
 meshcclResult_t mci_brief_run(mci_engine* engine, mci_run* run, mci_chan* chan, int* moved);
+/* A message stands at the front of the lane, for as long as this runs: a channel that waits for it goes on. */
+meshcclResult_t mci_brief_arrived(mci_engine* engine, const mci_lane* lane);
 const mci_peer* mci_brief_waits_for(const mci_chan* chan);
 
 /* The peer whose message the channel lacks, or NULL. */

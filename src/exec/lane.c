@@ -362,11 +362,6 @@ void mci_lane_acked(mci_lane* lane, uint32_t ack) {
   if (lane->head != lane->tail) mci_lane_list(lane);
 }
 
-const mci_arrival* mci_lane_front(const mci_lane* lane) {
-  const mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
-  return lane->consumed != lane->arrived && front->full ? front : NULL;
-}
-
 /* References are acknowledged at once, because the sender's memory waits for it; values when half of the credits is used,
  * long ones of more than four credits when a quarter is: the acknowledgement has the time of the others to come back. */
 void mci_lane_consume(mci_lane* lane) {

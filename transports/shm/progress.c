@@ -5,7 +5,6 @@
  * One that had a message moves to the front. */
 #define HOT 16u
 #define COLD_SHARE 8u
-#define BUDGET 16 /* messages of one endpoint per call, so that none starves the others */
 
 static void consumed(struct mci_shm_ep* ep) {
   mci_shm_rx_pop(&ep->rx);
@@ -22,27 +21,23 @@ static __attribute__((cold)) void declare_broken(struct mci_shm_ep* ep) {
   host->broken(host->self, ep->peer, meshcclRemoteError, "shm: the peer wrote garbage into its ring");
 }
 
+/* One message at a time: a look at the next cell would take its line away from the sender, which has fetched it to write
+ * there, for a message that is seldom there yet. */
 static int poll_endpoint(struct mci_shm_ep* ep) {
   const meshcclTransportHost_t* host = ep->ctx->host;
   struct mci_shm_message message;
   meshcclPlace_t places[MESHCCL_MAX_PIECES];
-  int events = 0;
-  while (events < BUDGET && !ep->broken) {
-    int found = mci_shm_rx_peek(&ep->rx, &message);
-    if (found == 0) break;
-    events++;
-    if (found < 0) {
-      declare_broken(ep);
-      break;
-    }
-    int nplaces = 0;
-    void* token = NULL;
-    /* A host that cannot take the message is in a failed state, and the message is dropped. */
-    host->arrive(host->self, ep->peer, message.header, message.bytes, message.data, places, &nplaces, &token);
-    consumed(ep);
-    if (!ep->connected) break; /* disconnected by the callback */
+  int found = ep->broken ? 0 : mci_shm_rx_peek(&ep->rx, &message), nplaces = 0;
+  void* token = NULL;
+  if (found == 0) return 0;
+  if (found < 0) {
+    declare_broken(ep);
+    return 1;
   }
-  return events;
+  /* A host that cannot take the message is in a failed state, and the message is dropped. */
+  host->arrive(host->self, ep->peer, message.header, message.bytes, message.data, places, &nplaces, &token);
+  consumed(ep);
+  return 1;
 }
 
 static int poll_cold(struct mci_shm_ctx* ctx) {

@@ -1,9 +1,9 @@
 /* One direction of one pair: a ring of messages in shared memory, written by one thread and read by one other. Lives in
  * the receiver's segment. No locks, no system calls, no allocation; knows nothing of contexts, hosts or sleeping.
  *
- * A message takes one cell, a cache line that holds the tag (the flag the receiver polls, with the length), the header
- * and a small payload: one line moves between the cores. A larger payload stands in one stretch of `data`, and the cell
- * says where. Cells hold nothing but messages, so a tag can never be mistaken: it is the message's number, which no
+ * A message takes one cell, the pair of cache lines that processors fetch together. It begins with the tag (the flag the
+ * receiver polls, with the length), the header and up to 24 bytes of payload: then one line moves between the cores, and up
+ * to 88 bytes two at once. A larger payload stands in one stretch of `data`, and the cell says where. Cells hold nothing but messages, so a tag can never be mistaken: it is the message's number, which no
  * earlier content of the cell had.
  *
  *     cells   | tag header payload | tag header offset--+ | ...        data | ....[ payload ]....... |
@@ -21,22 +21,23 @@
 
 #include "meshccl/transport.h"
 
-#define MCI_SHM_CELLS 256u
-#define MCI_SHM_INLINE 24u
+#define MCI_SHM_CELLS 128u
+#define MCI_SHM_INLINE 88u
 #define MCI_SHM_DATA 65536u
 /* A quarter of the data: with the gap at the wrap a message always fits into an empty ring, and three are under way. */
 #define MCI_SHM_MAX_PAYLOAD 16384u
 #define MCI_SHM_LINE 64u
+#define MCI_SHM_AHEAD 2u /* lines of data that either side fetches before it knows that they are needed */
 
 struct mci_shm_cell {
-  _Alignas(MCI_SHM_LINE) _Atomic uint64_t tag; /* number of the message (from 1) << 32 | bytes of payload */
+  _Alignas(2 * MCI_SHM_LINE) _Atomic uint64_t tag; /* number of the message (from 1) << 32 | bytes of payload */
   unsigned char header[MESHCCL_HEADER_BYTES];
   union {
     unsigned char payload[MCI_SHM_INLINE];
     uint32_t offset; /* into data */
   };
 };
-_Static_assert(sizeof(struct mci_shm_cell) == MCI_SHM_LINE, "a cell is one cache line");
+_Static_assert(sizeof(struct mci_shm_cell) == 2 * MCI_SHM_LINE, "a cell is two cache lines");
 
 /* All zero at first. Fields of different writers are two lines apart, because processors fetch lines in pairs. */
 struct mci_shm_ring {
@@ -93,6 +94,22 @@ static inline bool mci_shm_tx_reserve(struct mci_shm_tx* tx, uint32_t bytes, uin
   return true;
 }
 
+/* The compiler makes a fetch for reading of __builtin_prefetch unless it may assume a processor of the last ten years. */
+static inline void mci_shm_fetch_to_write(const void* line) {
+#if defined(__x86_64__)
+  __asm__ volatile("prefetchw %0" ::"m"(*(const char*)line));
+#else
+  __builtin_prefetch(line, 1);
+#endif
+}
+
+/* Fetches the lines of the next small message for writing, while nobody waits for it. */
+static inline void mci_shm_tx_prepare(const struct mci_shm_tx* tx) {
+  mci_shm_fetch_to_write(&tx->ring->cells[tx->head % MCI_SHM_CELLS]);
+  const unsigned char* data = &tx->ring->data[tx->data_head % MCI_SHM_DATA];
+  for (uint32_t i = 0; i < MCI_SHM_AHEAD; i++) mci_shm_fetch_to_write(data + i * MCI_SHM_LINE);
+}
+
 /* False: the ring is full and nothing was taken. `bytes`, the sum of the pieces, is at most MCI_SHM_MAX_PAYLOAD. */
 static inline bool mci_shm_tx_put(struct mci_shm_tx* tx, const void* header, const meshcclPiece_t* pieces, int npieces,
                                   size_t bytes) {
@@ -115,6 +132,7 @@ static inline bool mci_shm_tx_put(struct mci_shm_tx* tx, const void* header, con
   tx->ends[index] = tx->data_head;
   tx->head++;
   atomic_store_explicit(&cell->tag, tx->head << 32 | bytes, memory_order_release);
+  mci_shm_tx_prepare(tx);
   return true;
 }
 

@@ -140,9 +140,59 @@ static void a_scaled_input_is_read_where_it_stands(void** state) {
     if (run_ranks(mode, 3, scaled, NULL)) fail_msg("%s", run_mode_name(mode));
 }
 
+static int all_are(const rank_env* env, const int* out, size_t count, int each) {
+  for (size_t i = 0; i < count; i++) expect(out[i] == each, "element %zu is %d, not %d", i, out[i], each);
+  return 0;
+}
+
+/* A call like the one before it but for its buffers skips the checks of all else: those of the buffers stay, and nothing
+ * of the one before is left in it. */
+static int repeating(rank_env* env) {
+  enum { COUNT = 600 };
+  meshcclComm_t comm;
+  int in[3][COUNT], out[3][COUNT], nranks = env->nranks;
+  need(open_comm(env, NULL, &comm));
+  for (int round = 0; round < 12; round++) {
+    size_t count = round < 6 ? 2 : COUNT, at = (size_t)round % 3;
+    for (size_t i = 0; i < count; i++) in[at][i] = round, out[at][i] = -1;
+    need(meshcclAllReduce(in[at], out[at], count, meshcclInt32, meshcclSum, comm, NULL));
+    if (all_are(env, out[at], count, round * nranks)) return 1;
+    need(meshcclAllReduce(out[at], out[at], count, meshcclInt32, round % 2 ? meshcclMax : meshcclSum, comm, NULL));
+    if (all_are(env, out[at], count, round * nranks * (round % 2 ? 1 : nranks))) return 1;
+    expect(meshcclAllReduce(NULL, out[at], count, meshcclInt32, meshcclSum, comm, NULL) == meshcclInvalidArgument, "in");
+    expect(meshcclAllReduce(in[at], NULL, count, meshcclInt32, meshcclSum, comm, NULL) == meshcclInvalidArgument, "out");
+    expect(meshcclAllReduce(in[at], in[at] + 1, count, meshcclInt32, meshcclSum, comm, NULL) == meshcclInvalidArgument,
+           "overlap");
+    if (env->rank == round % nranks) out[at][0] = round;
+    need(meshcclBroadcast(out[at], out[at], 1, meshcclInt32, round % nranks, comm, NULL));
+    expect(out[at][0] == round, "broadcast in round %d: %d", round, out[at][0]);
+    need(meshcclAllGather(in[at], out[at], 1, meshcclInt32, comm, NULL));
+    if (all_are(env, out[at], (size_t)nranks, round)) return 1;
+    out[at][env->rank] = env->rank;
+    need(meshcclAllGather(out[at] + env->rank, out[at], 1, meshcclInt32, comm, NULL));
+    for (int r = 0; r < nranks; r++) expect(out[at][r] == r, "gathered in place: %d of rank %d", out[at][r], r);
+  }
+  meshcclCommStats_t stats = {.size = sizeof stats};
+  need(meshcclCommGetStats(comm, &stats));
+  expect(stats.operations == 5 * 12, "%llu operations", (unsigned long long)stats.operations);
+  need(meshcclCommDestroy(comm));
+  return 0;
+}
+
+static void calls_that_repeat_are_checked_like_the_first(void** state) {
+  (void)state;
+  for (int size = 1; size <= 64; size += 63) {
+    set_number("MESHCCL_PLAN_CACHE", size);
+    for (run_mode mode = AS_PROCESSES; mode <= AS_MIXED; mode++)
+      if (run_ranks(mode, 3, repeating, NULL)) fail_msg("cache of %d, %s", size, run_mode_name(mode));
+  }
+  set("MESHCCL_PLAN_CACHE", NULL);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(sizes_of_slices_and_credits_do_not_matter),
                                      cmocka_unit_test(a_small_cache_of_plans_loses_none_in_use),
+                                     cmocka_unit_test(calls_that_repeat_are_checked_like_the_first),
                                      cmocka_unit_test(a_scaled_input_is_read_where_it_stands)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,7 +62,7 @@ static void a_context_may_talk_to_itself(void** state) {
 
 static void a_full_ring_is_busy_and_room_is_an_event(void** state) {
   (void)state;
-  static const size_t sizes[] = {0, 24, 25, 4096, MCI_SHM_MAX_PAYLOAD};
+  static const size_t sizes[] = {0, MCI_SHM_INLINE, MCI_SHM_INLINE + 1, 4096, MCI_SHM_MAX_PAYLOAD};
   static unsigned char payload[MCI_SHM_MAX_PAYLOAD];
   for (size_t s = 0; s < MCI_COUNT(sizes); s++) {
     struct rig a, b;
@@ -407,7 +407,7 @@ static void a_forked_child_does_not_disturb(void** state) {
     pid_t pid = spawn(close_what_was_inherited, inherited, &fd);
     assert_int_equal(join_child(pid, fd), 0);
     check_ok(rig_send(inherited[0], 1, NULL, 0));
-    assert_int_equal(SHM->progress(b.ctx), 2);
+    for (int message = 0; message < 2; message++) assert_int_equal(SHM->progress(b.ctx), 1);
     assert_int_equal(SHM->arm(a.ctx), meshcclSuccess);
     check_ok(rig_send(inherited[1], 0, NULL, 0));
     assert_int_equal(SHM->progress(a.ctx), 1);

@@ -15,7 +15,7 @@ static struct mci_shm_ring* ring_new(void) {
 
 /* Message i of a stream: everything follows from seed and number. */
 static size_t make(uint64_t seed, uint32_t number, unsigned char* header, unsigned char* payload) {
-  static const size_t edges[] = {0, 1, 8, 23, 24, 25, 63, 64, 65, 4096, MCI_SHM_MAX_PAYLOAD - 1, MCI_SHM_MAX_PAYLOAD};
+  static const size_t edges[] = {0, 1, 8, 24, 25, 63, 64, 65, MCI_SHM_INLINE - 1, MCI_SHM_INLINE, MCI_SHM_INLINE + 1, 4096, MCI_SHM_MAX_PAYLOAD - 1, MCI_SHM_MAX_PAYLOAD};
   uint64_t state = seed + number * 977u;
   uint64_t kind = test_random(&state);
   size_t bytes = kind % 8 == 0 ? edges[kind / 8 % MCI_COUNT(edges)] : kind / 8 % 600;
@@ -197,7 +197,7 @@ static void garbage_from_the_sender_is_recognised(void** state) {
               {"huge payload", UINT32_MAX, 0},
               {"offset at the end", 4096, MCI_SHM_DATA},
               {"payload over the end", 4096, MCI_SHM_DATA - 4095},
-              {"huge offset", 25, UINT32_MAX},
+              {"huge offset", MCI_SHM_INLINE + 1, UINT32_MAX},
               {"offset that wraps", MCI_SHM_MAX_PAYLOAD, UINT32_MAX - MCI_SHM_MAX_PAYLOAD + 1}};
   struct mci_shm_rx rx = {.ring = ring_new()};
   struct mci_shm_message message;
