@@ -123,6 +123,9 @@ static meshcclResult_t take_reference(mci_lane* lane, const mci_header* header) 
   MCI_TRY(new_arrival(lane, header, &arrival));
   if (header->region == MCI_RAW_ADDRESS && peer->raw) {
     arrival->data = (const void*)(uintptr_t)header->offset;
+  } else if (header->region == MCI_RAW_ADDRESS && (peer->figures.flags & MESHCCL_CAN_GET) && header->offset != 0 &&
+             header->bytes <= peer->engine->options.slice_bytes) {
+    arrival->remote = header->offset;
   } else {
     const mci_mapping* mapping = header->region < peer->nmappings ? &peer->mappings[header->region] : NULL;
     if (!mapping || !mapping->base || header->offset > mapping->bytes ||
@@ -142,6 +145,7 @@ static meshcclResult_t take(mci_peer* peer, const mci_header* header, size_t byt
   if (header->kind == MCI_MSG_HELLO) {
     if (!peer->heard) peer->engine->unheard--;
     peer->heard = true;
+    peer->fetches = header->region != 0;
     return meshcclSuccess;
   }
   if (header->kind == MCI_MSG_KEY) {
@@ -196,10 +200,13 @@ static void received(void* self, void* token, meshcclResult_t result) {
 
 static void sent(void* self, void* token, meshcclResult_t result) {
   mci_port* port = self;
-  mci_op* op = token;
+  bool fetched = (uintptr_t)token & MCI_FETCH_TOKEN;
+  mci_op* op = fetched ? NULL : token;
   mci_gain(&port->engine->events, 1);
   if (result != meshcclSuccess) {
     lost(port->engine, result); /* the operation does not end as if all had gone well */
+  } else if (fetched) {
+    ((mci_arrival*)((uintptr_t)token & ~MCI_FETCH_TOKEN))->full = true;
   } else if (op && port->engine->error == meshcclSuccess) {
     op->outstanding--;
   }

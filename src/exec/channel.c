@@ -160,25 +160,32 @@ static uint64_t slice_length(const mci_engine* engine, const mci_run* run, const
   return MCI_MIN(per_slice, chan->elements - chan->slice * per_slice);
 }
 
-/* Whether every arrival of this slice is there, and is what it should be. */
+/* Whether every arrival of this slice is there, and is what it should be. What peers lend by address is read as it comes.
+ */
 static meshcclResult_t arrivals_there(mci_engine* engine, const mci_run* run, const mci_chan* chan, bool* there) {
   uint64_t bytes = slice_length(engine, run, chan) * run->op->type_size;
-  *there = false;
+  *there = true;
   for (unsigned k = 0; k < chan->step->nsrc; k++) {
     const mci_operand_state* operand = &chan->operands[chan->step->ndst + k];
     if (is_local(&operand->arg)) continue;
     const mci_arrival* front = mci_lane_front(operand->lane);
-    if (!front) return meshcclSuccess;
-    if (front->sequence != run->op->sequence || front->fingerprint != run->op->fingerprint || front->bytes != bytes)
+    if (front && (front->sequence != run->op->sequence || front->fingerprint != run->op->fingerprint ||
+                  front->bytes != bytes))
       return mci_mismatch(engine, run->op, operand->lane, front);
+    if (front && front->remote)
+      MCI_TRY(mci_lane_fetch_front(operand->lane, mci_place_of_front(run->op, chan, operand->lane), &front));
+    *there = *there && front;
   }
-  *there = true;
   return meshcclSuccess;
 }
 
-/* Chooses which lane destinations get their slice straight into a staging slot: when the message only passes through
- * (all its local destinations are spills), or when it could not be lent from its local destination anyway. */
-static void choose_staging(mci_chan* chan, char** slots, bool* spill_needed) {
+/* What is stored now will not be found in the caches by whoever reads it next. */
+static bool streams(const mci_run* run) { return run->op->outgrows_caches && !run->rereads_output; }
+
+/* Chooses which lane destinations get their slice from a slot that the fold fills: when the message only passes through
+ * (all its local destinations are spills), when peers could not read the local destination through a mapping, and when
+ * that is not left in the caches. One slot serves all of them. */
+static meshcclResult_t choose_staging(mci_engine* engine, const mci_run* run, mci_chan* chan, bool* spill_needed) {
   bool only_spills = true, all_staged = true;
   int room = MESHCCL_MAX_FOLD_DESTINATIONS;
   for (unsigned k = 0; k < chan->step->ndst; k++) {
@@ -188,21 +195,26 @@ static void choose_staging(mci_chan* chan, char** slots, bool* spill_needed) {
     only_spills = only_spills && (arg->flags & MCI_SPILL);
   }
   chan->staged_now = 0;
+  chan->slot = NULL;
   for (unsigned k = 0; k < chan->step->ndst; k++) {
     mci_operand_state* operand = &chan->operands[k];
-    slots[k] = NULL;
     if (is_local(&operand->arg)) continue;
     const mci_departure* d = mci_lane_departure(operand->lane, operand->departure);
-    if (room > 0 && (only_spills || !mci_lane_lends(operand->lane, d)))
-      slots[k] = mci_lane_slot_now(operand->lane, operand->departure, chan->slice);
-    if (slots[k]) {
-      room--;
+    bool lent = operand->lane->peer->raw || mci_lane_maps(operand->lane, d) ||
+                (chan->step->nsrc == 1 && mci_lane_lends(operand->lane, d)); /* a copy more would be the only pass */
+    if (room > 0 && (only_spills || !lent || (streams(run) && !operand->lane->peer->raw)) &&
+        mci_lane_takes_slot(operand->lane, operand->departure, chan->slice)) {
       chan->staged_now |= (uint64_t)1 << k;
     } else {
       all_staged = false;
     }
   }
   *spill_needed = !(only_spills && all_staged);
+  chan->streamed = streams(run) && all_staged;
+  if (!chan->staged_now) return meshcclSuccess;
+  MCI_TRY(mci_slot_take(engine, &chan->slot));
+  chan->slot->users = (uint32_t)__builtin_popcountll(chan->staged_now);
+  return meshcclSuccess;
 }
 
 /* The longest stretch, at most `left`, that is contiguous in every local operand. */
@@ -233,8 +245,15 @@ static const void* received_at(const mci_op* op, const mci_chan* chan, uint64_t 
   return (const char*)mci_lane_front(source->lane)->data + offset;
 }
 
+/* Storing past the caches saves that a line is read before it is written; in place it has been read anyway. */
+static void keep_in_caches(meshcclFold_t* fold) {
+  for (int i = 0; fold->streamed >> i; i++)
+    for (int k = 0; k < fold->nsources; k++)
+      if (fold->destinations[i] == fold->sources[k]) fold->streamed &= ~((uint64_t)1 << i);
+}
+
 /* Folds `length` elements, which are contiguous everywhere, `offset` elements into the slice. */
-static meshcclResult_t fold_stretch(mci_engine* engine, mci_run* run, mci_chan* chan, char** slots, bool spill_needed,
+static meshcclResult_t fold_stretch(mci_engine* engine, mci_run* run, mci_chan* chan, bool spill_needed,
                                     uint64_t offset, uint64_t length) {
   const mci_instr* step = chan->step;
   const mci_op* op = run->op;
@@ -244,17 +263,19 @@ static meshcclResult_t fold_stretch(mci_engine* engine, mci_run* run, mci_chan* 
       .destinations = destinations, .sources = sources, .count = length, .type = op->type, .op = op->op};
   uint64_t got;
   const void* received = received_at(op, chan, offset * op->type_size);
+  if (chan->slot) destinations[fold.ndestinations++] = chan->slot->at + offset * op->type_size;
   for (unsigned k = 0; k < step->ndst; k++) {
     mci_operand_state* operand = &chan->operands[k];
-    if (slots[k]) destinations[fold.ndestinations++] = slots[k] + offset * op->type_size;
-    if (!slots[k] && !is_local(&operand->arg) && operand->room) {
+    bool staged = chan->staged_now >> k & 1;
+    if (!staged && !is_local(&operand->arg) && operand->room) {
       uint64_t done = chan->slice * mci_slice_elements(engine, op) + offset;
       destinations[fold.ndestinations++] = operand->room + done * op->type_size;
     }
     if (!is_local(&operand->arg)) continue;
     void* at = mci_view_take(&operand->view, length, &got);
-    if (at == received) continue;
-    if (spill_needed || !(operand->arg.flags & MCI_SPILL)) destinations[fold.ndestinations++] = at;
+    if (at == received || (!spill_needed && (operand->arg.flags & MCI_SPILL))) continue;
+    if (chan->streamed && operand->arg.kind == MCI_OUT) fold.streamed |= (uint64_t)1 << fold.ndestinations;
+    destinations[fold.ndestinations++] = at;
   }
   for (unsigned k = step->ndst; k < (unsigned)step->ndst + step->nsrc; k++) {
     mci_operand_state* operand = &chan->operands[k];
@@ -266,19 +287,19 @@ static meshcclResult_t fold_stretch(mci_engine* engine, mci_run* run, mci_chan* 
   if (step->flags & MCI_FINISH) fold.flags |= MESHCCL_FOLD_FINISH;
   fold.divisor = run->program->nranks;
   if (moves_nothing(op, &fold)) return meshcclSuccess;
+  keep_in_caches(&fold);
   uint64_t token;
   meshcclResult_t result = engine->options.device->fold(engine->device_ctx, &fold, &token);
   return note_token(engine, chan, result, token);
 }
 
 static meshcclResult_t start_slice(mci_engine* engine, mci_run* run, mci_chan* chan) {
-  char* slots[MESHCCL_MAX_FOLD_SOURCES];
   bool spill_needed;
-  choose_staging(chan, slots, &spill_needed);
+  MCI_TRY(choose_staging(engine, run, chan, &spill_needed));
   uint64_t left = slice_length(engine, run, chan), offset = 0;
   while (left > 0) {
     uint64_t length = common_stretch(chan, left);
-    MCI_TRY(fold_stretch(engine, run, chan, slots, spill_needed, offset, length));
+    MCI_TRY(fold_stretch(engine, run, chan, spill_needed, offset, length));
     left -= length;
     offset += length;
   }
@@ -319,7 +340,7 @@ static meshcclResult_t finish_slice(mci_chan* chan) {
   for (unsigned k = 0; k < step->ndst; k++) {
     mci_operand_state* operand = &chan->operands[k];
     if (is_local(&operand->arg)) continue;
-    if (chan->staged_now >> k & 1) mci_lane_slot_filled(operand->lane, operand->departure);
+    if (chan->staged_now >> k & 1) mci_lane_slot_filled(operand->lane, operand->departure, chan->slot);
     mci_lane_departure(operand->lane, operand->departure)->ready++;
     MCI_TRY(mci_lane_pump(operand->lane));
   }

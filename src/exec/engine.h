@@ -15,6 +15,7 @@ static inline uint64_t mci_read(const _Atomic uint64_t* counter) {
 
 enum { MCI_MSG_DATA = 1, MCI_MSG_REF, MCI_MSG_ACK, MCI_MSG_KEY, MCI_MSG_FORGET, MCI_MSG_HELLO };
 #define MCI_RAW_ADDRESS UINT32_MAX
+#define MCI_FETCH_TOKEN ((uintptr_t)1) /* tells a transport's token of an arrival that is read from one of an operation */
 #define MCI_MAX_CREDITS 64
 #define MCI_MAX_TRANSPORTS 8
 
@@ -43,6 +44,14 @@ void* mci_view_take(mci_view* view, uint64_t want, uint64_t* got);
 /* Where the view stands and how many elements are contiguous there. */
 void* mci_view_peek(mci_view* view, uint64_t* contiguous);
 
+/* A place of one slice in shared memory, which peers read. Free when all who were told of it have acknowledged it. */
+typedef struct mci_slot {
+  struct mci_slot *next, *next_made; /* of the free ones, the first freed first; of all */
+  char* at;
+  struct mci_shared_region region;
+  uint32_t users;
+} mci_slot;
+
 /* One message (all slices of a chunk) that leaves on a lane. Slices below `ready` may go. */
 typedef struct {
   mci_op* op;
@@ -51,14 +60,16 @@ typedef struct {
   uint32_t nslices, next, ready;
   uint8_t buffer;  /* 0 in, 1 out, 2 scratch or bounce: whose region it lies in */
   bool no_lend;    /* COPY: by value or through staging only */
-  bool staged;     /* slice `next` already stands in its staging slot */
-  bool copying;    /* a copy into the staging slot is under way: token */
-  uint64_t filled; /* elements of slice `next` copied into its staging slot */
+  bool staged;     /* slice `next` already stands in its slot */
+  bool copying;    /* a copy into the slot is under way: token */
+  mci_slot* slot;  /* of slice `next`, NULL: none yet */
+  uint64_t filled; /* elements of slice `next` copied into its slot */
   uint64_t token;
 } mci_departure;
 
 typedef struct {
   const void* data;
+  uint64_t remote; /* not 0: what the peer lends at this address of its own is still to be read from there */
   uint32_t bytes, sequence, fingerprint;
   bool full, by_reference;
 } mci_arrival;
@@ -78,9 +89,7 @@ typedef struct mci_lane {
   uint64_t sent, acked;               /* slices */
   mci_op* in_flight[MCI_MAX_CREDITS]; /* whose memory slice number i % 64 lends, NULL none */
   uint64_t references;                /* bit i % 64: slice i went by reference */
-  char* staging;                      /* slots of slice_bytes, one per credit, NULL until needed */
-  uint64_t first_staged;              /* the slice that took the first slot */
-  struct mci_shared_region staging_region;
+  mci_slot* slots_out[MCI_MAX_CREDITS]; /* where slice number i % 64 stands, NULL: not in a slot */
   /* in */
   mci_arrival arrivals[MCI_MAX_CREDITS];
   uint64_t arrived, consumed, ack_sent;
@@ -88,6 +97,7 @@ typedef struct mci_lane {
   char* slots;         /* places for payloads, one per credit, NULL until needed */
   uint64_t first_slot; /* the arrival that took the first one */
   size_t slot_bytes;
+  char* fetched; /* one slice that was read from the peer's memory, NULL until needed */
 } mci_lane;
 
 typedef struct {
@@ -110,6 +120,7 @@ typedef struct mci_peer {
   size_t eager_bytes;       /* payloads up to here go by value */
   uint32_t credits;         /* of each lane, the same at both ends */
   bool raw;                 /* lent by address: this rank itself, or a peer of the process that cannot map */
+  bool fetches;             /* it has said that it can read memory of this process by address */
   bool introduced;          /* our blob is on its way */
   bool broken;              /* nothing goes to it any more; the engine has failed or is about to */
   bool hello_owed, heard;   /* each side says hello once connected: who leaves earlier could not be reached any more */
@@ -147,7 +158,9 @@ typedef struct {
   mci_brief* brief; /* NULL: too long to be run so */
   uint64_t* tokens; /* folds under way */
   uint32_t ntokens, cap_tokens;
-  uint64_t staged_now; /* bit k: destination k of this slice goes straight into its lane's staging slot */
+  mci_slot* slot;      /* that this slice is folded into, NULL: none */
+  uint64_t staged_now; /* bit k: destination k, a lane, gets this slice from the slot */
+  bool streamed;       /* the output of this slice may bypass the caches */
 } mci_chan;
 
 struct mci_run {
@@ -157,6 +170,7 @@ struct mci_run {
   mci_op* op;          /* the operation that runs it */
   uint32_t pins;       /* holders, and operations queued or running with it */
   uint64_t slot_bytes; /* scratch */
+  bool rereads_output; /* some step reads what an earlier one has stored in the output */
 };
 
 /* Shared memory that the engine cuts staging from. */
@@ -209,6 +223,8 @@ struct mci_engine {
   uint32_t unconsumed;           /* messages that have come and no step has taken */
   uint32_t references;           /* slices that peers still read where they stand: staging included */
   uint32_t sequence;             /* of the last collective started */
+  mci_slot *slots, *free_slots, *last_free_slot;
+  uint32_t nslots;
   mci_arena* arenas;
   uint32_t narenas, cap_arenas;
   struct mci_shared_region scratch, joined; /* of the running collective: its steps' memory, its parts in a row */
@@ -243,6 +259,8 @@ void mci_peer_unmap(mci_peer* peer, uint32_t number);
 meshcclResult_t mci_peer_broke(mci_peer* peer, meshcclResult_t result, const char* why);
 meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces,
                               void* token);
+/* Reads what the front arrival lends by address. Success: it stands at `to`. Busy: not yet. */
+meshcclResult_t mci_peer_fetch(mci_peer* peer, mci_arrival* arrival, void* to);
 
 /* lane.c */
 meshcclResult_t mci_lane_get(mci_engine* engine, uint32_t peer, uint16_t channel, mci_lane** out);
@@ -255,18 +273,22 @@ static inline mci_departure* mci_lane_departure(mci_lane* lane, uint64_t number)
 /* Sends what credits allow. */
 meshcclResult_t mci_lane_pump(mci_lane* lane);
 void mci_lane_list(mci_lane* lane);
-/* The staging slot of slice `slice` of a departure, when that slice could leave at once and by reference or value from
- * there; NULL otherwise. */
-char* mci_lane_slot_now(mci_lane* lane, uint64_t number, uint32_t slice);
-/* The slice was folded into its slot. */
-void mci_lane_slot_filled(mci_lane* lane, uint64_t number);
+/* Whether slice `slice` of a departure could leave at once, by reference to a slot. */
+bool mci_lane_takes_slot(const mci_lane* lane, uint64_t number, uint32_t slice);
+/* The slice stands in this slot. */
+void mci_lane_slot_filled(mci_lane* lane, uint64_t number, mci_slot* slot);
 void mci_lane_acked(mci_lane* lane, uint32_t ack);
 static inline const mci_arrival* mci_lane_front(const mci_lane* lane) {
   const mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
   return lane->consumed != lane->arrived && front->full ? front : NULL;
 }
+/* The same, when its bytes stand in this process: `to` or, when that is NULL, a place of the lane's own is where a slice
+ * that the peer lends by address is read to. *out is NULL while that is not done. */
+meshcclResult_t mci_lane_fetch_front(mci_lane* lane, void* to, const mci_arrival** out);
 void mci_lane_consume(mci_lane* lane);
 uint64_t mci_slice_elements(const mci_engine* engine, const mci_op* op);
+/* Whether the peer can map the memory of this departure. */
+bool mci_lane_maps(const mci_lane* lane, const mci_departure* departure);
 /* Whether slices of this departure can be lent to the peer where they stand. */
 bool mci_lane_lends(const mci_lane* lane, const mci_departure* departure);
 
@@ -289,6 +311,8 @@ meshcclResult_t mci_mismatch(mci_engine* engine, const mci_op* op, const mci_lan
 /* place.c: where a message may be received straight into the memory that the step waiting for it writes; NULL: nowhere.
  */
 void* mci_place_of(const mci_lane* lane, const mci_header* header, size_t bytes);
+/* The same for the front arrival of a lane that the channel's step waits for. */
+void* mci_place_of_front(const mci_op* op, const mci_chan* chan, const mci_lane* lane);
 
 /* channel.c */
 meshcclResult_t mci_chan_run(mci_engine* engine, mci_run* run, mci_chan* chan, int* moved);
@@ -312,7 +336,8 @@ const mci_peer* mci_chan_waits_for(const mci_chan* chan);
 static inline uint64_t mci_stall_look_ns(uint64_t limit_ns) { return MCI_MIN(limit_ns / 4, (uint64_t)1000000000); }
 
 /* memory.c */
-meshcclResult_t mci_staging_alloc(mci_engine* engine, size_t bytes, char** out, struct mci_shared_region* region);
+meshcclResult_t mci_slot_take(mci_engine* engine, mci_slot** out); /* one user */
+void mci_slot_release(mci_engine* engine, mci_slot* slot);
 /* Makes *region (the engine's scratch or joined) hold so many bytes; what stood in it is lost. */
 meshcclResult_t mci_region_reserve(mci_engine* engine, struct mci_shared_region* region, size_t bytes);
 /* parts.c: the parts of an operation to and from one vector. */

@@ -98,6 +98,8 @@ typedef struct mci_op {
   uint32_t outstanding;                /* sends whose memory is still in use */
   void* bounces;                       /* list of rooms for copied messages, freed at the end */
   bool small;                          /* no lookups of registered memory: everything goes by value */
+  uint64_t fetched_bytes;              /* messages up to here are read by address where peers cannot map them */
+  bool outgrows_caches;                /* the vectors of all ranks that share the caches are larger than these */
   struct mci_shared_region regions[2]; /* of in and out; id 0: none */
   bool host_memory[2];
   struct mci_op* next;

@@ -50,6 +50,7 @@ meshcclResult_t mci_lane_get(mci_engine* engine, uint32_t peer, uint16_t channel
 void mci_lane_destroy(mci_lane* lane) {
   mci_free(lane->departures);
   mci_free(lane->slots);
+  mci_free(lane->fetched);
   mci_free(lane);
 }
 
@@ -93,21 +94,6 @@ static uint64_t slice_length(const mci_lane* lane, const mci_departure* d, uint3
 
 static bool has_credit(const mci_lane* lane) { return lane->sent - lane->acked < lane->peer->credits; }
 
-static char* staging_slot(mci_lane* lane) {
-  uint64_t slot = (lane->sent - lane->first_staged) % lane->peer->credits;
-  return lane->staging + slot * lane->peer->engine->options.slice_bytes;
-}
-
-/* Called before a slot is filled. While the peer reads none the first one is taken again: it is in the cache, and
- * memory that a lane never needs is never touched. */
-static meshcclResult_t need_staging(mci_lane* lane) {
-  mci_engine* engine = lane->peer->engine;
-  if (lane->sent == lane->acked) lane->first_staged = lane->sent;
-  if (lane->staging) return meshcclSuccess;
-  return mci_staging_alloc(engine, lane->peer->credits * engine->options.slice_bytes, &lane->staging,
-                           &lane->staging_region);
-}
-
 /* The region that the departure's memory lies in; id 0: none. */
 static const struct mci_shared_region* region_of(const mci_lane* lane, const mci_departure* d) {
   static const struct mci_shared_region none = {0};
@@ -120,10 +106,18 @@ static const struct mci_shared_region* region_of(const mci_lane* lane, const mci
 
 static bool host_memory(const mci_departure* d) { return d->buffer >= 2 || d->op->host_memory[d->buffer]; }
 
+bool mci_lane_maps(const mci_lane* lane, const mci_departure* d) {
+  return (lane->peer->figures.flags & MESHCCL_CAN_MAP) && region_of(lane, d)->id;
+}
+
+/* To read memory of another process by its address saves a copy and costs a system call. */
+static bool fetches(const mci_lane* lane, const mci_departure* d) {
+  return lane->peer->fetches && d->elements * d->op->type_size <= d->op->fetched_bytes;
+}
+
 bool mci_lane_lends(const mci_lane* lane, const mci_departure* d) {
-  uint32_t flags = lane->peer->figures.flags;
   if (d->no_lend || !host_memory(d)) return false;
-  return lane->peer->raw || ((flags & MESHCCL_CAN_MAP) && region_of(lane, d)->id);
+  return lane->peer->raw || mci_lane_maps(lane, d) || fetches(lane, d);
 }
 
 static mci_header data_header(const mci_lane* lane, const mci_departure* d, uint8_t kind, uint64_t bytes) {
@@ -139,10 +133,12 @@ static mci_header data_header(const mci_lane* lane, const mci_departure* d, uint
 static void slice_left(mci_lane* lane, mci_departure* d, uint64_t bytes, bool lent) {
   mci_engine* engine = lane->peer->engine;
   lane->in_flight[lane->sent % MCI_MAX_CREDITS] = lent ? d->op : NULL;
+  lane->slots_out[lane->sent % MCI_MAX_CREDITS] = d->slot;
   if (lent) d->op->outstanding++;
   lane->sent++;
   lane->ack_sent = lane->consumed;
   d->next++;
+  d->slot = NULL;
   d->staged = false;
   d->filled = 0;
   mci_gain(&engine->bytes_sent, bytes);
@@ -153,7 +149,7 @@ static void slice_left(mci_lane* lane, mci_departure* d, uint64_t bytes, bool le
 static meshcclResult_t send_reference(mci_lane* lane, mci_departure* d, const void* at, uint64_t bytes,
                                       const struct mci_shared_region* region, bool lent) {
   mci_header header = data_header(lane, d, MCI_MSG_REF, bytes);
-  if (lane->peer->raw) {
+  if (lane->peer->raw || !region->id) {
     header.region = MCI_RAW_ADDRESS;
     header.offset = (uint64_t)(uintptr_t)at;
   } else {
@@ -180,11 +176,11 @@ static meshcclResult_t send_value(mci_lane* lane, mci_departure* d, const meshcc
   return meshcclSuccess;
 }
 
-/* Copies the slice into its staging slot. Busy: the device is not done. */
+/* Copies the slice into its slot. Busy: the device is not done. */
 static meshcclResult_t fill_slot(mci_lane* lane, mci_departure* d, uint64_t length) {
   mci_engine* engine = lane->peer->engine;
   const meshcclDevice_t* device = engine->options.device;
-  if (d->filled == 0) MCI_TRY(need_staging(lane));
+  if (!d->slot) MCI_TRY(mci_slot_take(engine, &d->slot));
   for (;;) {
     if (d->copying) {
       meshcclResult_t polled = device->poll(engine->device_ctx, d->token);
@@ -194,7 +190,7 @@ static meshcclResult_t fill_slot(mci_lane* lane, mci_departure* d, uint64_t leng
     }
     if (d->filled == length) break;
     uint64_t got;
-    char* to = staging_slot(lane) + d->filled * d->op->type_size;
+    char* to = d->slot->at + d->filled * d->op->type_size;
     const void* from = mci_view_take(&d->source, length - d->filled, &got);
     d->filled += got;
     meshcclResult_t result = device->copy(engine->device_ctx, to, from, got * d->op->type_size, &d->token);
@@ -206,9 +202,9 @@ static meshcclResult_t fill_slot(mci_lane* lane, mci_departure* d, uint64_t leng
 }
 
 static meshcclResult_t send_staged(mci_lane* lane, mci_departure* d, uint64_t bytes) {
-  char* slot = staging_slot(lane);
-  if (bytes > lane->peer->eager_bytes) return send_reference(lane, d, slot, bytes, &lane->staging_region, false);
-  meshcclPiece_t piece = {slot, bytes};
+  if (bytes > lane->peer->eager_bytes)
+    return send_reference(lane, d, d->slot->at, bytes, &d->slot->region, false);
+  meshcclPiece_t piece = {d->slot->at, bytes};
   return send_value(lane, d, &piece, 1, bytes);
 }
 
@@ -287,6 +283,7 @@ meshcclResult_t mci_lane_send_now(mci_lane* lane, mci_op* op, const char* at, ui
     result = meshcclSuccess;
   }
   lane->in_flight[lane->sent % MCI_MAX_CREDITS] = NULL;
+  lane->slots_out[lane->sent % MCI_MAX_CREDITS] = NULL;
   lane->sent++;
   lane->ack_sent = lane->consumed;
   mci_gain(&engine->bytes_sent, bytes);
@@ -334,17 +331,17 @@ meshcclResult_t mci_lane_pump(mci_lane* lane) {
   return meshcclSuccess;
 }
 
-char* mci_lane_slot_now(mci_lane* lane, uint64_t number, uint32_t slice) {
-  const mci_departure* d = mci_lane_departure(lane, number);
-  if (!lane->peer->ep || lane->head != number || d->next != slice || d->staged || !has_credit(lane)) return NULL;
-  if (slice_length(lane, d, slice) * d->op->type_size <= lane->peer->eager_bytes) return NULL;
-  return need_staging(lane) == meshcclSuccess ? staging_slot(lane) : NULL;
+bool mci_lane_takes_slot(const mci_lane* lane, uint64_t number, uint32_t slice) {
+  const mci_departure* d = &lane->departures[number & (lane->cap_departures - 1)];
+  if (!lane->peer->ep || lane->head != number || d->next != slice || d->slot || !has_credit(lane)) return false;
+  return slice_length(lane, d, slice) * d->op->type_size > lane->peer->eager_bytes;
 }
 
-void mci_lane_slot_filled(mci_lane* lane, uint64_t number) {
+void mci_lane_slot_filled(mci_lane* lane, uint64_t number, mci_slot* slot) {
   mci_departure* d = mci_lane_departure(lane, number);
   uint64_t left = slice_length(lane, d, d->next), got;
   for (; left > 0; left -= got) mci_view_take(&d->source, left, &got);
+  d->slot = slot;
   d->staged = true;
 }
 
@@ -355,11 +352,30 @@ void mci_lane_acked(mci_lane* lane, uint32_t ack) {
     mci_op** lender = &lane->in_flight[lane->acked % MCI_MAX_CREDITS];
     if (*lender) (*lender)->outstanding--;
     *lender = NULL;
+    mci_slot** slot = &lane->slots_out[lane->acked % MCI_MAX_CREDITS];
+    if (*slot) mci_slot_release(lane->peer->engine, *slot);
+    *slot = NULL;
     uint64_t bit = (uint64_t)1 << lane->acked % MCI_MAX_CREDITS;
     if (lane->references & bit) lane->peer->engine->references--;
     lane->references &= ~bit;
   }
   if (lane->head != lane->tail) mci_lane_list(lane);
+}
+
+meshcclResult_t mci_lane_fetch_front(mci_lane* lane, void* to, const mci_arrival** out) {
+  mci_engine* engine = lane->peer->engine;
+  *out = mci_lane_front(lane);
+  if (!*out || !(*out)->remote) return meshcclSuccess;
+  *out = NULL;
+  if (!to && !lane->fetched) {
+    lane->fetched = mci_alloc_aligned(4096, engine->options.slice_bytes);
+    if (!lane->fetched) return mci_oom(engine->options.slice_bytes);
+    engine->stats.memory_bytes += engine->options.slice_bytes;
+  }
+  mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
+  meshcclResult_t result = mci_peer_fetch(lane->peer, front, to ? to : lane->fetched);
+  if (result == meshcclSuccess) *out = front;
+  return result == meshcclBusy ? meshcclSuccess : result;
 }
 
 /* References are acknowledged at once, because the sender's memory waits for it; values when half of the credits is used,

@@ -152,7 +152,7 @@ meshcclResult_t mci_peer_greet(mci_engine* engine) {
   for (uint32_t p = 0; p < engine->npeers && engine->hellos_owed; p++) {
     mci_peer* peer = engine->peers[p];
     if (!peer->hello_owed) continue;
-    mci_header header = {.kind = MCI_MSG_HELLO};
+    mci_header header = {.kind = MCI_MSG_HELLO, .region = peer->figures.flags & MESHCCL_CAN_GET ? 1 : 0};
     meshcclResult_t result = mci_peer_send(peer, &header, NULL, 0, NULL);
     if (result == meshcclBusy) continue;
     MCI_TRY(result);
@@ -198,6 +198,20 @@ meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const me
   meshcclResult_t result = transport_of(peer)->send(peer->ep, header, pieces, npieces, token);
   if (MCI_LIKELY(result == meshcclSuccess || result == meshcclBusy || result == meshcclInProgress)) return result;
   return mci_peer_broke(peer, result, mci_error_last());
+}
+
+meshcclResult_t mci_peer_fetch(mci_peer* peer, mci_arrival* arrival, void* to) {
+  if (MCI_UNLIKELY(peer->broken)) return meshcclBusy;
+  uint64_t remote = arrival->remote;
+  arrival->remote = 0;
+  arrival->data = to;
+  arrival->full = false; /* until the transport says that it is over, which may be within get() */
+  meshcclResult_t result =
+      transport_of(peer)->get(peer->ep, remote, to, arrival->bytes, (void*)((uintptr_t)arrival | MCI_FETCH_TOKEN));
+  if (result == meshcclInProgress) return meshcclBusy;
+  if (MCI_UNLIKELY(result != meshcclSuccess)) return mci_peer_broke(peer, result, mci_error_last());
+  arrival->full = true;
+  return meshcclSuccess;
 }
 
 static meshcclResult_t tell_key(mci_peer* peer, uint32_t number, const struct mci_shared_region* region) {

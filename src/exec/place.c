@@ -23,9 +23,9 @@ static bool waits_for(const mci_op* op, const mci_chan* chan, const mci_lane* la
 }
 
 /* The view stands at the slice that is consumed next; the message is `ahead` slices later. */
-static void* in_view(const mci_op* op, const mci_chan* chan, const mci_lane* lane, size_t bytes) {
+static void* in_view(const mci_op* op, const mci_chan* chan, const mci_lane* lane, uint64_t ahead, size_t bytes) {
   const mci_operand_state* to = destination(chan);
-  uint64_t ahead = lane->arrived - lane->consumed, per_slice = mci_slice_elements(lane->peer->engine, op), got;
+  uint64_t per_slice = mci_slice_elements(lane->peer->engine, op), got;
   uint64_t slice = chan->slice + ahead;
   if (!to || slice >= chan->nslices) return NULL;
   if (to->arg.kind != MCI_TMP && !op->host_memory[to->arg.kind == MCI_IN ? 0 : 1]) return NULL;
@@ -44,7 +44,13 @@ void* mci_place_of(const mci_lane* lane, const mci_header* header, size_t bytes)
   for (const mci_op* op = engine->active; op; op = op->next) {
     if (op->sequence != header->sequence || op->fingerprint != header->fingerprint) continue;
     for (uint32_t c = 0; c < op->run->program->nchannels; c++)
-      if (waits_for(op, &op->run->channels[c], lane)) return in_view(op, &op->run->channels[c], lane, bytes);
+      if (waits_for(op, &op->run->channels[c], lane))
+        return in_view(op, &op->run->channels[c], lane, lane->arrived - lane->consumed, bytes);
   }
   return NULL;
+}
+
+void* mci_place_of_front(const mci_op* op, const mci_chan* chan, const mci_lane* lane) {
+  const mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
+  return waits_for(op, chan, lane) ? in_view(op, chan, lane, 0, front->bytes) : NULL;
 }

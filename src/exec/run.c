@@ -34,6 +34,18 @@ static meshcclResult_t check_limits(const mci_program* program) {
   return meshcclSuccess;
 }
 
+static bool rereads_output(const mci_program* program) {
+  for (uint32_t c = 0; c < program->nchannels; c++) {
+    const mci_channel* channel = &program->channels[c];
+    for (uint32_t i = 0; i < channel->ninstrs; i++) {
+      const mci_instr* instr = &channel->instrs[i];
+      for (uint32_t k = 0; k < instr->nsrc; k++)
+        if (channel->operands[instr->operands + instr->ndst + k].kind == MCI_OUT) return true;
+    }
+  }
+  return false;
+}
+
 meshcclResult_t mci_run_create(mci_program* program, mci_run** out) {
   MCI_TRY(check_limits(program));
   mci_run* run = mci_alloc(sizeof *run);
@@ -48,6 +60,7 @@ meshcclResult_t mci_run_create(mci_program* program, mci_run** out) {
     if (mci_brief_create(chan->channel, &chan->brief) != meshcclSuccess) goto err_channels;
   }
   run->program = program;
+  run->rereads_output = rereads_output(program);
   *out = run;
   return meshcclSuccess;
 

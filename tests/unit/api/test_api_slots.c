@@ -1,0 +1,120 @@
+/* Messages that peers of the host read where they stand: in slots that several peers share, by address in ordinary memory,
+ * and past the caches. More slices than credits, a peer that is slow, a connection that breaks midway. */
+#include "oracle.h"
+#include "setting.h"
+
+typedef struct {
+  const char *algorithm, *slice, *credits, *fault;
+  int n;
+  run_mode mode;
+  size_t count; /* float */
+  bool use_mem;
+  int first, last; /* collectives */
+} scene;
+
+static int run_collectives(rank_env* env) {
+  const scene* s = env->arg;
+  meshcclComm_t comm;
+  need(open_comm(env, NULL, &comm));
+  for (int coll = s->first; coll <= s->last; coll++)
+    for (int in_place = 0; in_place <= oracle_can_be_in_place(coll); in_place++) {
+      oracle_call c = {.memory = s->use_mem ? &oracle_mem_alloc : &oracle_host,
+                       .type = meshcclFloat32,
+                       .op = meshcclSum,
+                       .coll = coll,
+                       .root = oracle_rooted(coll) ? s->n - 1 : 0,
+                       .count = s->count,
+                       .in_place = in_place};
+      if (oracle_run(env, comm, &c)) return 1;
+    }
+  need(meshcclCommDestroy(comm));
+  return 0;
+}
+
+static void set_scene(const scene* s) {
+  set("MESHCCL_ALGO", s->algorithm);
+  set("MESHCCL_SLICE", s->slice);
+  set("MESHCCL_CREDITS", s->credits);
+  set("MESHCCL_FAULT", s->fault);
+}
+
+static void clear_scene(void) { set_scene(&(scene){0}); }
+
+static void run_scenes(const scene* scenes, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    scene s = scenes[i];
+    set_scene(&s);
+    if (run_ranks(s.mode, s.n, run_collectives, &s))
+      fail_msg("row %zu: slices of %s, %s credits, %d ranks as %s", i, s.slice ? s.slice : "the default size",
+               s.credits ? s.credits : "the default", s.n, run_mode_name(s.mode));
+  }
+  clear_scene();
+}
+
+/* Slices of 16 KiB are above what goes by value; each rank has more of them than credits. */
+static void peers_share_a_slot(void** state) {
+  (void)state;
+  static const scene rows[] = {
+      {"direct", "16K", "1", NULL, 5, AS_PROCESSES, 150001, false, ALL_REDUCE, REDUCE},
+      {"direct", "16K", "2", NULL, 4, AS_THREADS, 150001, false, ALL_REDUCE, REDUCE},
+      {"direct", "16K", "64", NULL, 3, AS_MIXED, 150001, true, ALL_REDUCE, REDUCE},
+      {NULL, "16K", "1", NULL, 4, AS_MIXED, 150001, false, ALL_REDUCE, SCATTER},
+      {NULL, NULL, NULL, NULL, 2, AS_PROCESSES, 262144, false, ALL_REDUCE, SCATTER},
+  };
+  run_scenes(rows, MCI_COUNT(rows));
+}
+
+static void a_slow_peer_holds_a_slot_longer(void** state) {
+  (void)state;
+  static const scene rows[] = {
+      {"direct", "16K", "2", "shm:delay=1ms..2ms,rank=1", 4, AS_PROCESSES, 60001, false, ALL_REDUCE, BROADCAST},
+      {"direct", "16K", "1", "shm:delay=1ms,rank=0", 3, AS_THREADS, 30001, false, ALL_REDUCE, BROADCAST},
+  };
+  run_scenes(rows, MCI_COUNT(rows));
+}
+
+/* 100 MB of vectors in all, with borders that are not aligned. */
+static void vectors_beyond_the_caches(void** state) {
+  (void)state;
+  static const scene rows[] = {
+      {NULL, NULL, NULL, NULL, 4, AS_PROCESSES, 3200003, false, ALL_REDUCE, ALL_REDUCE},
+      {"direct", NULL, NULL, NULL, 4, AS_PROCESSES, 3200003, true, ALL_REDUCE, ALL_REDUCE},
+      {NULL, NULL, NULL, NULL, 2, AS_PROCESSES, 6400001, false, ALL_GATHER, BROADCAST},
+  };
+  run_scenes(rows, MCI_COUNT(rows));
+}
+
+static int call_until_it_fails(rank_env* env) {
+  const scene* s = env->arg;
+  meshcclComm_t comm;
+  need(open_comm(env, NULL, &comm));
+  float *in = calloc(s->count, sizeof *in), *out = calloc(s->count, sizeof *out);
+  meshcclResult_t result = meshcclSuccess;
+  for (int i = 0; in && out && i < 100 && result == meshcclSuccess; i++)
+    result = meshcclAllReduce(in, out, s->count, meshcclFloat32, meshcclSum, comm, NULL);
+  expect(result != meshcclSuccess, "a call after the connection broke succeeded");
+  free(in);
+  free(out);
+  need(meshcclCommAbort(comm));
+  return 0;
+}
+
+static void a_connection_that_breaks_midway_ends_all(void** state) {
+  (void)state;
+  scene rows[] = {
+      {"direct", "16K", "2", "shm:reset=40,rank=1,peer=0", 4, AS_PROCESSES, 150001, false, 0, 0},
+      {"direct", "16K", "1", "shm:reset=25,rank=2", 3, AS_THREADS, 150001, false, 0, 0},
+  };
+  for (size_t i = 0; i < MCI_COUNT(rows); i++) {
+    set_scene(&rows[i]);
+    if (run_ranks(rows[i].mode, rows[i].n, call_until_it_fails, &rows[i])) fail_msg("row %zu", i);
+  }
+  clear_scene();
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(peers_share_a_slot), cmocka_unit_test(a_slow_peer_holds_a_slot_longer),
+      cmocka_unit_test(vectors_beyond_the_caches), cmocka_unit_test(a_connection_that_breaks_midway_ends_all)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
