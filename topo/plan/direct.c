@@ -127,10 +127,10 @@ static void send_its_copy(const plan* p, mci_affine peer, uint32_t distance) {
   send(p, peer, MCI_COPY, MCI_IN, block(peer));
 }
 
-/* Other channels do not know when channel 0 has copied it. */
+/* From the input: what was just copied to the output would have to be taken out of the copier's cache. */
 static void send_my_block(const plan* p, mci_affine peer, uint32_t distance) {
   (void)distance;
-  send(p, peer, 0, p->channel == 0 ? MCI_OUT : MCI_IN, block_of(p->rank));
+  send(p, peer, 0, MCI_IN, block_of(p->rank));
 }
 
 static void send_whole(const plan* p, mci_affine peer, uint32_t distance) {
@@ -145,10 +145,10 @@ static void receive_its_block(const plan* p, mci_affine peer, uint32_t distance)
   mci_build_src_lane(p->b, peer);
 }
 
-/* The block at distance d behind is the one sent to distance n - d ahead; channel 0 also copies the own one. */
+/* The block at distance d behind is the one sent to distance n - d ahead. */
 static void receive_in_its_place(const plan* p, mci_affine peer, uint32_t distance) {
   uint32_t sent = p->n - distance - 1, channel = sent % p->channels;
-  mci_affine steps = mci_lin((int32_t)(sent / p->channels + 1 + (channel == 0)), peer.step[0] ? -1 : 0);
+  mci_affine steps = mci_lin((int32_t)(sent / p->channels + 1), peer.step[0] ? -1 : 0);
   mci_build_step(p->b, 0);
   if (channel != p->channel) mci_build_after(p->b, (uint16_t)channel, steps);
   mci_build_dst(p->b, MCI_OUT, 0, block(peer));
@@ -180,14 +180,14 @@ static void receive_from_root(const plan* p, uint32_t k) {
   mci_build_src_lane(p->b, mci_const((int32_t)p->root));
 }
 
-/* All sends of a channel, then its arrivals. */
+/* All sends of a channel, then its arrivals; the own block is copied before the first arrival is waited for. */
 static void exchange(const plan* p, visit to, visit from) {
   plan at = *p;
   for (at.channel = 0; at.channel < p->channels; at.channel++) {
     mci_build_channel(p->b, (uint16_t)at.channel);
+    if (to) each_peer(&at, true, to);
     if (at.channel == 0) copy_own(p, p->rank);
-    each_peer(&at, true, to);
-    if (from) each_peer(&at, false, from);
+    each_peer(&at, to == NULL, from);
   }
 }
 
@@ -277,7 +277,7 @@ static void build_root(const plan* p, mci_coll coll) {
       fold(p, 0);
       return;
     case MCI_GATHER:
-      exchange(p, receive_its_block, NULL);
+      exchange(p, NULL, receive_its_block);
       return;
     default: /* scatter */
       each_peer(p, true, send_its_block);
