@@ -9,9 +9,9 @@ Two hosts on this machine, network namespaces joined by a link of limited rate, 
 backward pass of ResNet-50, compute is time in which the caller sleeps) and the training example train_charlm (compute is
 work) run with a progress thread and without, when the caller polls between layers. Every line compares a step with its
 compute alone and its communication alone.
-  --rate MBIT    of the link in each direction (default 1000)
+  --rate MBIT    of the link in each direction (default 250: what a faster one costs the processors is no longer little)
   --scale X      factor on the size of the model's tensors (default: communication alone takes about 50 ms)
-  --steps N      of workload_perf, and 20 times as many of train_charlm (default 5)
+  --steps N      of workload_perf, and 10 times as many of train_charlm (default 5)
   --build DIR    build folder (default build)
   --verbose      shows what the programs print
 Needs root or user namespaces, iproute2 and util-linux; where they are not allowed it says so and ends with status 77.
@@ -50,7 +50,7 @@ workload() { # MODE OPTIONS...
 training() { # MODE OPTIONS...
   mode=$1
   shift
-  ranks "$bin/train_charlm" --steps $((20 * steps)) "$@" "$root/README.md" "$root"/docs/*.md
+  ranks "$bin/train_charlm" --steps $((10 * steps)) --batch 320 "$@" "$root/README.md" "$root"/docs/*.md
   row train_charlm "$mode" "$(number ': \([0-9.]*\) ms per step; passes')" "$(number 'passes alone \([0-9.]*\)')" \
     "$(number 'communication alone \([0-9.]*\)')" "$(number 'hidden: \([0-9]*\) %')" \
     "$(number 'caller in meshccl: \([0-9.]*\)')" "$(number 'passes, \([0-9.]*\) ms waiting')"
@@ -76,7 +76,7 @@ if [ "${1-}" = inside ]; then
   inside
   exit
 fi
-rate=1000 scale= steps=5 build=$root/build verbose=
+rate=250 scale= steps=5 build=$root/build verbose=
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage; exit 0 ;;

@@ -244,7 +244,8 @@ meshcclResult_t meshcclRecv(void* recvbuff, size_t count, meshcclDataType_t data
  * at most MESHCCL_FUSE bytes (256 calls at most); sends and receives between them do not count, nor do streams: joined
  * calls start when all their streams have come to them and end together. So only the calls themselves decide, and every
  * rank of the communicator has to group them alike: what differs is found and named as for any other call.
- *  - A call that is joined may not read what an earlier one of the same group writes (InvalidUsage).
+ *  - A call that is joined may not read what an earlier one of the same group writes (InvalidUsage), nor share what is
+ *    written with a send or receive between them (not noticed).
  *  - The result is that of one all-reduce of the vectors in a row, the same on every rank and run. It is that of the calls
  *    alone bit for bit with two ranks, and where the order of operands does not change a result (integers); with more
  *    ranks sums and products of floats may be rounded in another order, as they may at another count.

@@ -196,21 +196,28 @@ static void start_thread(struct mci_runtime* rt) {
   rt->running = pthread_create(&rt->thread, NULL, carry, (void*)(uintptr_t)++rt->tenure) == 0;
 }
 
-static void wake_thread(struct mci_runtime* rt) {
+/* Unlocks, then wakes: a thread that ran at once, in place of its waker, would only wait for the lock. The descriptor is
+ * kept for the life of the process, so that it is this one still. */
+static void unlock_and_wake(struct mci_runtime* rt) {
   const uint64_t one = 1;
-  pthread_cond_broadcast(&rt->wake);
-  if (rt->asleep && write(rt->wake_fd, &one, sizeof one) < 0) return; /* full: it is woken already */
+  bool asleep = rt->asleep;
+  int fd = rt->wake_fd;
   rt->asleep = false;
+  pthread_mutex_unlock(&rt->lock);
+  pthread_cond_broadcast(&rt->wake);
+  if (asleep && write(fd, &one, sizeof one) < 0) return; /* full: it is woken already */
 }
 
 void mci_runtime_wake(void) {
   struct mci_runtime* rt = runtime();
   pthread_mutex_lock(&rt->lock);
-  if (has_work(rt)) {
-    if (!rt->running) start_thread(rt);
-    wake_thread(rt);
+  bool work = has_work(rt);
+  if (work && !rt->running) start_thread(rt);
+  if (work) {
+    unlock_and_wake(rt);
+  } else {
+    pthread_mutex_unlock(&rt->lock);
   }
-  pthread_mutex_unlock(&rt->lock);
 }
 
 void mci_runtime_remove_comm(meshcclComm_t comm) {
@@ -223,16 +230,8 @@ void mci_runtime_remove_comm(meshcclComm_t comm) {
   if (stop) {
     rt->tenure++;
     rt->running = false;
-    wake_thread(rt);
   }
   pthread_t thread = rt->thread;
-  pthread_mutex_unlock(&rt->lock);
-  if (!stop) return;
-  pthread_join(thread, NULL);
-  pthread_mutex_lock(&rt->lock);
-  if (!rt->running && rt->wake_fd > 0) {
-    close(rt->wake_fd);
-    rt->wake_fd = 0;
-  }
-  pthread_mutex_unlock(&rt->lock);
+  unlock_and_wake(rt);
+  if (stop) pthread_join(thread, NULL);
 }

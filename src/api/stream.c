@@ -242,7 +242,7 @@ static meshcclResult_t enqueue_event(meshcclStream_t stream, mci_item_kind kind,
   item->ticket = ticket;
   atomic_fetch_add(&event->references, 1);
   mci_stream_enqueue(stream, item);
-  mci_runtime_wake();
+  if (mci_stream_needs_driver(stream)) mci_runtime_wake(); /* else whoever carries the work before it comes by */
   return meshcclSuccess;
 }
 
