@@ -140,7 +140,7 @@ static bool outgrows_caches(const mci_engine* engine, const mci_op* op) {
  * they are folded. In an all-reduce it never paid: its slices are sent while others are folded. */
 static uint64_t fetched_bytes(mci_coll coll) {
   if (coll == MCI_ALL_REDUCE) return 0;
-  return mci_coll_reduces(coll) ? (uint64_t)512 << 10 : (uint64_t)1 << 20;
+  return mci_coll_reduces(coll) ? (uint64_t)256 << 10 : (uint64_t)1 << 20;
 }
 
 /* PreMulSum: the scaled input takes the place of the input. */
