@@ -6,7 +6,7 @@
 static const char* const specs[] = {
     "full:2",
     "full:8",
-    "full:4@20GB/s,500ns,memory",
+    "full:4@20GB/s,500ns,o=200ns,memory",
     "full:100",
     "ring:8",
     "line:5",

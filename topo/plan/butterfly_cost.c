@@ -148,11 +148,13 @@ static uint64_t predict(question* q) {
   return time + 2 * (fold + q->delay);
 }
 
+#define CACHED 65536 /* bytes; this much is copied and folded in caches, for nothing */
+
 /* In shared memory every step copies what it sends and folds as much, which takes as long as reading. */
 static uint64_t memory_work(const question* q) {
   mci_link link = mci_topo_link(q->b->topo);
-  if (!q->form.whole || !mci_topo_is_memory(q->b->topo)) return 0;
-  return 2 * q->b->nsteps * mci_cost_wire(&link, q->request->bytes);
+  if (!q->form.whole || !mci_topo_is_memory(q->b->topo) || q->request->bytes <= CACHED) return 0;
+  return 2 * q->b->nsteps * mci_cost_wire(&link, q->request->bytes - CACHED);
 }
 
 /* Copies that the builder knows: rotated axes, and mirrored ones where all axes are rings. Blocks of a mirrored Swing

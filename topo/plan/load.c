@@ -114,6 +114,7 @@ static uint64_t slowest_way(const mci_topo* topo, uint32_t hops) {
 mci_axis_links mci_load_ring(const mci_topo* topo, bool one_way) {
   uint32_t n = mci_topo_nranks(topo), ways = one_way || n == 2 ? 1 : 2;
   mci_axis_links out = {.link = mci_topo_link(topo), .load = mci_topo_is_memory(topo) ? ways : 1};
+  if (mci_topo_is_memory(topo) && !one_way) out.link.cost_ps *= 2; /* two messages a step for one reader */
   uint32_t hops = one_way ? n - 1 : n / 2;
   if (mci_topo_nlevels(topo) == 0) return out;
   for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++) {

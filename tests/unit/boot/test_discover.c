@@ -75,7 +75,7 @@ static void this_machine_is_found(void** state) {
 /* One letter per rank. */
 static void hosts_become_a_level(void** state) {
   (void)state;
-  static const char head[] = "@20GB/s,500ns,level=host:", tail[] = ":1.25GB/s:20us,memory";
+  static const char head[] = "@20GB/s,500ns,o=200ns,level=host:", tail[] = ":1.25GB/s:20us,memory";
   static const struct {
     const char *hosts, *groups, *map;
   } rows[] = {
@@ -113,7 +113,7 @@ static void one_host_or_one_rank_each_is_flat(void** state) {
   static const struct {
     uint64_t hosts[3];
     const char* spec;
-  } rows[] = {{{7, 7, 7}, "full:3@20GB/s,500ns,memory"}, {{7, 9, 8}, "full:3@1.25GB/s,20us"}};
+  } rows[] = {{{7, 7, 7}, "full:3@20GB/s,500ns,o=200ns,memory"}, {{7, 9, 8}, "full:3@1.25GB/s,20us"}};
   for (size_t i = 0; i < MCI_COUNT(rows); i++) {
     mci_topo* topo;
     mci_str printed = {0};
