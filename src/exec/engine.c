@@ -137,9 +137,10 @@ static bool outgrows_caches(const mci_engine* engine, const mci_op* op) {
 }
 
 /* Reading by address pays while messages stay in the caches, and earlier where they are stored as they come than where
- * they are folded. In an all-reduce it never paid: its slices are sent while others are folded. */
+ * they are folded. In an all-reduce it never paid: its slices are sent while others are folded. A send does without,
+ * so that it ends before its receiver calls where slots hold all of it. */
 static uint64_t fetched_bytes(mci_coll coll) {
-  if (coll == MCI_ALL_REDUCE) return 0;
+  if (coll == MCI_ALL_REDUCE || coll == MCI_SEND_RECV) return 0;
   return mci_coll_reduces(coll) ? (uint64_t)256 << 10 : (uint64_t)1 << 20;
 }
 
