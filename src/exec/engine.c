@@ -209,6 +209,7 @@ static meshcclResult_t start_op(mci_engine* engine, mci_op* op) {
   MCI_TRY(mci_parts_gather(engine, op));
   if (MCI_UNLIKELY(engine->frees_seen != mci_shared_frees())) mci_peer_forget_freed(engine);
   find_memory(engine, op);
+  if (!op->small) mci_lane_forget_shared(engine);
   op->outgrows_caches = outgrows_caches(engine, op);
   op->fetched_bytes = fetched_bytes(run->program->coll);
   for (uint32_t c = 0; c < run->program->nchannels; c++) {

@@ -52,6 +52,14 @@ typedef struct mci_slot {
   uint32_t users;
 } mci_slot;
 
+/* What stands in a slot that may be sent to several peers, one after the other, by the collective under way. */
+typedef struct {
+  mci_slot* slot; /* NULL: nothing */
+  const void* from;
+  uint64_t elements;
+} mci_shared_slot;
+#define MCI_SHARED_SLOTS 4 /* peers that lag by no more slices find theirs */
+
 /* One message (all slices of a chunk) that leaves on a lane. Slices below `ready` may go. */
 typedef struct {
   mci_op* op;
@@ -225,6 +233,8 @@ struct mci_engine {
   uint32_t sequence;             /* of the last collective started */
   mci_slot *slots, *free_slots, *last_free_slot;
   uint32_t nslots;
+  mci_shared_slot shared[MCI_SHARED_SLOTS]; /* the last ones */
+  uint32_t next_shared;
   mci_arena* arenas;
   uint32_t narenas, cap_arenas;
   struct mci_shared_region scratch, joined; /* of the running collective: its steps' memory, its parts in a row */
@@ -277,6 +287,8 @@ void mci_lane_list(mci_lane* lane);
 bool mci_lane_takes_slot(const mci_lane* lane, uint64_t number, uint32_t slice);
 /* The slice stands in this slot. */
 void mci_lane_slot_filled(mci_lane* lane, uint64_t number, mci_slot* slot);
+/* Before another collective begins, whose input may have changed. */
+void mci_lane_forget_shared(mci_engine* engine);
 void mci_lane_acked(mci_lane* lane, uint32_t ack);
 static inline const mci_arrival* mci_lane_front(const mci_lane* lane) {
   const mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];

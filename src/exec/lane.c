@@ -176,10 +176,51 @@ static meshcclResult_t send_value(mci_lane* lane, mci_departure* d, const meshcc
   return meshcclSuccess;
 }
 
+/* Where the slice stands if other peers may get it from the same slot, else NULL: the operation sends the same to several
+ * and does not write its input, in place either. */
+static const void* shared_from(const mci_departure* d, uint64_t length) {
+  mci_coll coll = d->op->run->program->coll;
+  mci_view view = d->source;
+  uint64_t contiguous;
+  if ((coll != MCI_BROADCAST && coll != MCI_ALL_GATHER) || d->buffer != 0) return NULL;
+  const void* at = mci_view_peek(&view, &contiguous);
+  return contiguous >= length ? at : NULL;
+}
+
+static bool find_shared(mci_engine* engine, mci_departure* d, const void* from, uint64_t length) {
+  for (int i = 0; from && i < MCI_SHARED_SLOTS; i++) {
+    const mci_shared_slot* s = &engine->shared[i];
+    if (!s->slot || s->from != from || s->elements != length) continue;
+    uint64_t got;
+    mci_view_take(&d->source, length, &got);
+    d->slot = s->slot;
+    d->slot->users++;
+    d->staged = true;
+    return true;
+  }
+  return false;
+}
+
+static void share(mci_engine* engine, const mci_departure* d, const void* from, uint64_t length) {
+  mci_shared_slot* s = &engine->shared[engine->next_shared++ % MCI_SHARED_SLOTS];
+  if (s->slot) mci_slot_release(engine, s->slot);
+  *s = (mci_shared_slot){d->slot, from, length};
+  d->slot->users++;
+}
+
+void mci_lane_forget_shared(mci_engine* engine) {
+  for (int i = 0; i < MCI_SHARED_SLOTS; i++) {
+    if (engine->shared[i].slot) mci_slot_release(engine, engine->shared[i].slot);
+    engine->shared[i].slot = NULL;
+  }
+}
+
 /* Copies the slice into its slot. Busy: the device is not done. */
 static meshcclResult_t fill_slot(mci_lane* lane, mci_departure* d, uint64_t length) {
   mci_engine* engine = lane->peer->engine;
   const meshcclDevice_t* device = engine->options.device;
+  const void* whole = d->slot ? NULL : shared_from(d, length);
+  if (find_shared(engine, d, whole, length)) return meshcclSuccess;
   if (!d->slot) MCI_TRY(mci_slot_take(engine, &d->slot));
   for (;;) {
     if (d->copying) {
@@ -198,6 +239,7 @@ static meshcclResult_t fill_slot(mci_lane* lane, mci_departure* d, uint64_t leng
     if (!d->copying) MCI_TRY(result);
   }
   d->staged = true;
+  if (whole) share(engine, d, whole, length);
   return meshcclSuccess;
 }
 
