@@ -60,6 +60,9 @@ static void peers_share_a_slot(void** state) {
       {"direct", "16K", "64", NULL, 3, AS_MIXED, 150001, true, ALL_REDUCE, REDUCE},
       {NULL, "16K", "1", NULL, 4, AS_MIXED, 150001, false, ALL_REDUCE, SCATTER},
       {NULL, NULL, NULL, NULL, 2, AS_PROCESSES, 262144, false, ALL_REDUCE, SCATTER},
+      /* Too long to be read by address: the same slices for all peers. */
+      {"direct", "64K", "2", NULL, 4, AS_PROCESSES, 400001, false, ALL_GATHER, BROADCAST},
+      {"direct", "64K", "8", NULL, 3, AS_PROCESSES, 400001, false, ALL_GATHER, BROADCAST},
   };
   run_scenes(rows, MCI_COUNT(rows));
 }
@@ -69,6 +72,7 @@ static void a_slow_peer_holds_a_slot_longer(void** state) {
   static const scene rows[] = {
       {"direct", "16K", "2", "shm:delay=1ms..2ms,rank=1", 4, AS_PROCESSES, 60001, false, ALL_REDUCE, BROADCAST},
       {"direct", "16K", "1", "shm:delay=1ms,rank=0", 3, AS_THREADS, 30001, false, ALL_REDUCE, BROADCAST},
+      {"direct", "128K", "4", "shm:delay=1ms,rank=1", 4, AS_PROCESSES, 400001, false, ALL_GATHER, BROADCAST},
   };
   run_scenes(rows, MCI_COUNT(rows));
 }
