@@ -19,12 +19,9 @@ static meshcclResult_t sum_one(meshcclComm_t comm, int32_t* x, meshcclStream_t s
   return meshcclAllReduce(x, x, 1, meshcclInt32, meshcclSum, comm, stream);
 }
 
-static int idle(rank_env* env) {
-  meshcclComm_t comm;
-  meshcclStream_t stream;
+static int idle(const rank_env* env, meshcclComm_t comm, meshcclStream_t stream) {
+  (void)env;
   int32_t x;
-  need(open_comm(env, NULL, &comm));
-  need(meshcclStreamCreate(&stream));
   for (int i = 0; i < 20; i++) {
     need(sum_one(comm, &x, i % 2 ? stream : NULL));
     need(meshcclStreamSynchronize(stream));
@@ -33,18 +30,12 @@ static int idle(rank_env* env) {
   usleep((useconds_t)(LATE_S * 1e6));
   double used = used_seconds() - before;
   expect(used < LATE_S / 4, "doing nothing for %.1f s used the processor for %.3f s", LATE_S, used);
-  need(meshcclStreamDestroy(stream));
-  need(meshcclCommDestroy(comm));
   return 0;
 }
 
 /* Rank 0 is late, once for each way to wait. */
-static int waiting(rank_env* env) {
-  meshcclComm_t comm;
-  meshcclStream_t stream;
+static int waiting(const rank_env* env, meshcclComm_t comm, meshcclStream_t stream) {
   int32_t x;
-  need(open_comm(env, NULL, &comm));
-  need(meshcclStreamCreate(&stream));
   for (int way = 0; way < 3; way++) {
     need(sum_one(comm, &x, NULL));
     if (env->rank == 0) usleep((useconds_t)(LATE_S * 1e6));
@@ -56,18 +47,30 @@ static int waiting(rank_env* env) {
     expect(x == env->nranks, "way %d: the sum is %d", way, x);
     expect(used < LATE_S / 2, "way %d: to wait for %.1f s used the processor for %.3f s", way, LATE_S, used);
   }
+  return 0;
+}
+
+typedef int (*measured)(const rank_env* env, meshcclComm_t comm, meshcclStream_t stream);
+
+static int with_a_stream(rank_env* env) {
+  const measured* what = env->arg;
+  meshcclComm_t comm;
+  meshcclStream_t stream;
+  need(open_comm(env, NULL, &comm));
+  need(meshcclStreamCreate(&stream));
+  if ((*what)(env, comm, stream)) return 1;
   need(meshcclStreamDestroy(stream));
   need(meshcclCommDestroy(comm));
   return 0;
 }
 
-static void run_with_and_without_a_thread(rank_main what) {
+static void run_with_and_without_a_thread(measured what) {
   static const char* const transports[] = {"self,shm", "self,tcp"};
   for (size_t t = 0; t < MCI_COUNT(transports); t++) {
     set("MESHCCL_TRANSPORTS", transports[t]);
     for (int thread = 0; thread < 2; thread++) {
       set_number("MESHCCL_PROGRESS_THREAD", thread);
-      if (run_ranks(AS_PROCESSES, 3, what, NULL)) fail_msg("%s, progress thread %d", transports[t], thread);
+      if (run_ranks(AS_PROCESSES, 3, with_a_stream, &what)) fail_msg("%s, progress thread %d", transports[t], thread);
     }
   }
   set("MESHCCL_TRANSPORTS", NULL);
