@@ -5,7 +5,11 @@
 #include "table.h"
 
 enum { WIDE = 420, TIMES = 240, RATIOS = 90, LEFT = 60, TOP = 34, GAP = 18, BOTTOM = 40, ACROSS = 3, LEGEND = 30 };
-enum { PANEL_WIDE = WIDE + LEFT + 20, PANEL_HIGH = TOP + TIMES + GAP + RATIOS + BOTTOM };
+enum {
+  PANEL_WIDE = WIDE + LEFT + 20,
+  PANEL_HIGH = TOP + TIMES + GAP + RATIOS + BOTTOM,
+  MARGIN = 20 /* of the last label */
+};
 
 static const char* const colors[] = {"#d1495b", "#e09f3e", "#2e86ab", "#6a994e", "#7b5ea7", "#8d6e63",
                                      "#00897b", "#c2185b", "#5c6bc0", "#9e9d24", "#546e7a", "#f4511e"};
@@ -146,7 +150,7 @@ void table_draw(const table* t, FILE* file) {
   fprintf(file,
           "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"11\" "
           "fill=\"#777\">\n",
-          across < 2 ? 2 * PANEL_WIDE : across * PANEL_WIDE, LEGEND + (panels + ACROSS - 1) / ACROSS * PANEL_HIGH);
+          (across < 2 ? 2 : across) * PANEL_WIDE + MARGIN, LEGEND + (panels + ACROSS - 1) / ACROSS * PANEL_HIGH);
   draw_legend(t, file);
   for (int i = 0; i < panels; i++) {
     find_range(&list[i]);
