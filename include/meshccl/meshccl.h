@@ -186,7 +186,9 @@ meshcclResult_t meshcclRedOpDestroy(meshcclRedOp_t op, meshcclComm_t comm);
 
 /* ---- collectives ------------------------------------------------------------------------------------------------------- *
  * Results of all: Success (complete, or enqueued when stream is not NULL), InvalidArgument, InvalidUsage (calls do not
- * match, communicator finalized or used after fork), RemoteError, Timeout, SystemError. No enqueue blocks on a peer. */
+ * match, communicator finalized or used after fork), RemoteError, Timeout, SystemError. No enqueue blocks on a peer.
+ * Sums of 16- and 8-bit floats are added in float32 and rounded by each rank that passes them on, or once in all with
+ * MESHCCL_ACCUMULATE=once. Every rank and run gets the same bits. */
 
 /* recvbuff[i] = reduction over ranks of sendbuff[i], i < count, on every rank. In place: sendbuff == recvbuff. */
 meshcclResult_t meshcclAllReduce(const void* sendbuff, void* recvbuff, size_t count, meshcclDataType_t datatype,

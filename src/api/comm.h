@@ -23,6 +23,7 @@ typedef enum { MCI_COMM_STARTING, MCI_COMM_READY, MCI_COMM_FINALIZED, MCI_COMM_B
 typedef struct mci_plan {
   mci_coll coll;
   uint64_t bytes_class;
+  bool once; /* rounds sums once, see MESHCCL_ACCUMULATE */
   uint32_t root;
   uint64_t used;      /* clock of the cache */
   uint64_t algorithm; /* hash of its name */
@@ -136,8 +137,8 @@ void mci_comm_free(meshcclComm_t comm);
 meshcclResult_t mci_config_check(const meshcclConfig_t* given, meshcclConfig_t* out);
 
 /* plans.c */
-meshcclResult_t mci_plan_get(meshcclComm_t comm, mci_coll coll, uint64_t count, uint32_t type_size, uint32_t root,
-                             mci_plan** out);
+/* Of op, what the caller asked for counts: count, type and operator. */
+meshcclResult_t mci_plan_get(meshcclComm_t comm, mci_coll coll, const mci_op* op, uint32_t root, mci_plan** out);
 void mci_plan_used_again(meshcclComm_t comm, const mci_run* run); /* that is in the cache */
 meshcclResult_t mci_plan_point_to_point(meshcclComm_t comm, bool send, uint32_t peer, mci_plan** out);
 void mci_plans_free(meshcclComm_t comm);

@@ -156,7 +156,7 @@ static meshcclResult_t plan(mci_fused* fused) {
   mci_op* op = &fused->call.op;
   mci_plan* chosen;
   pthread_mutex_lock(&comm->lock);
-  meshcclResult_t result = mci_plan_get(comm, MCI_ALL_REDUCE, op->count, op->type_size, 0, &chosen);
+  meshcclResult_t result = mci_plan_get(comm, MCI_ALL_REDUCE, op, 0, &chosen);
   if (result == meshcclSuccess) {
     op->run = chosen->run;
     op->fingerprint = fingerprint(fused, chosen->algorithm);

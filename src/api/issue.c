@@ -134,7 +134,7 @@ static meshcclResult_t fill(meshcclComm_t comm, const mci_request_call* request,
     MCI_TRY(mci_plan_point_to_point(comm, request->is_send, request->root, &plan));
   } else {
     uint32_t root = mci_coll_rooted(request->coll) ? request->root : 0;
-    MCI_TRY(mci_plan_get(comm, request->coll, request->count, op->type_size, root, &plan));
+    MCI_TRY(mci_plan_get(comm, request->coll, op, root, &plan));
   }
   op->run = plan->run;
   mci_call_extents(request, comm->rank, comm->nranks, &in, &out);

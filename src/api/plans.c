@@ -4,9 +4,11 @@
 #include <string.h>
 
 #include "api/comm.h"
+#include "kernels/kernels.h"
 #include "topo/plan/plan.h"
 
 #define POINT_TO_POINT_CHANNEL (MCI_MAX_CHANNELS - 1)
+enum { BY_STEP, ONCE, BY_ADDITION }; /* MESHCCL_ACCUMULATE */
 
 /* ---- schedules from files
  * -------------------------------------------------------------------------------------------- */
@@ -96,13 +98,15 @@ static meshcclResult_t prove(meshcclComm_t comm, const mci_request* request, con
   return result;
 }
 
-static meshcclResult_t plan(meshcclComm_t comm, mci_coll coll, uint64_t bytes, uint32_t root, mci_program** out) {
+static meshcclResult_t plan(meshcclComm_t comm, mci_coll coll, uint64_t bytes, bool once, uint32_t root,
+                            mci_program** out) {
   char forced[64] = "";
   mci_request request = {.coll = coll,
                          .bytes = bytes,
                          .root = root,
                          .message_bytes = (uint64_t)mci_param_int(MCI_P_SLICE),
-                         .wide = true};
+                         .wide = mci_param_int(MCI_P_ACCUMULATE) != BY_ADDITION,
+                         .once = once};
   mci_candidate choice;
   MCI_TRY(mci_plan_forced(mci_param_text(MCI_P_ALGO), coll, forced, sizeof forced));
   MCI_TRY(mci_plan_choose(comm->topo, &request, forced[0] ? forced : NULL, &choice));
@@ -124,10 +128,12 @@ void mci_plan_used_again(meshcclComm_t comm, const mci_run* run) {
   comm->plans[comm->last_plan].used = ++comm->plan_clock;
 }
 
-static mci_plan* find(meshcclComm_t comm, mci_coll coll, uint64_t bytes_class, uint32_t root) {
+static mci_plan* find(meshcclComm_t comm, mci_coll coll, uint64_t bytes_class, bool once, uint32_t root) {
   for (uint32_t i = 0; i < comm->nplans; i++) {
     mci_plan* known = &comm->plans[i];
-    if (known->bytes_class != bytes_class || known->coll != coll || known->root != root) continue;
+    if (known->bytes_class != bytes_class || known->coll != coll || known->root != root ||
+        known->once != once)
+      continue;
     known->used = ++comm->plan_clock;
     return known;
   }
@@ -173,11 +179,17 @@ static meshcclResult_t keep(meshcclComm_t comm, mci_program* program, mci_plan k
   return meshcclSuccess;
 }
 
-meshcclResult_t mci_plan_get(meshcclComm_t comm, mci_coll coll, uint64_t count, uint32_t type_size, uint32_t root,
-                             mci_plan** out) {
-  uint64_t bytes = count * type_size * (mci_coll_block_major(coll) ? comm->nranks : 1);
+/* Whether the caller wants one rounding, and it makes a difference. */
+static bool rounded_once(mci_coll coll, const mci_op* op) {
+  return mci_param_int(MCI_P_ACCUMULATE) == ONCE && mci_coll_reduces(coll) && mci_type_is_float(op->type) &&
+         op->type_size <= 2 && op->op != meshcclMax && op->op != meshcclMin;
+}
+
+meshcclResult_t mci_plan_get(meshcclComm_t comm, mci_coll coll, const mci_op* op, uint32_t root, mci_plan** out) {
+  uint64_t bytes = op->count * op->type_size * (mci_coll_block_major(coll) ? comm->nranks : 1);
   uint64_t bytes_class = mci_plan_class(bytes);
-  *out = find(comm, coll, bytes_class, root);
+  bool once = rounded_once(coll, op);
+  *out = find(comm, coll, bytes_class, once, root);
   if (*out) {
     comm->plan_hits++;
     return meshcclSuccess;
@@ -187,15 +199,15 @@ meshcclResult_t mci_plan_get(meshcclComm_t comm, mci_coll coll, uint64_t count, 
   if (schedule_file(coll, name, sizeof name)) {
     MCI_TRY(load_schedule(comm, coll, root, name, &program));
   } else {
-    MCI_TRY(plan(comm, coll, bytes_class, root, &program));
+    MCI_TRY(plan(comm, coll, bytes_class, once, root, &program));
   }
-  return keep(comm, program, (mci_plan){.coll = coll, .bytes_class = bytes_class, .root = root}, out);
+  return keep(comm, program, (mci_plan){.coll = coll, .bytes_class = bytes_class, .once = once, .root = root}, out);
 }
 
 /* One channel, one step: the message to or from the peer. */
 meshcclResult_t mci_plan_point_to_point(meshcclComm_t comm, bool send, uint32_t peer, mci_plan** out) {
   uint64_t key = send ? 1 : 2; /* in the place of the size class */
-  *out = find(comm, MCI_SEND_RECV, key, peer);
+  *out = find(comm, MCI_SEND_RECV, key, false, peer);
   if (*out) return meshcclSuccess;
   mci_shape whole = mci_span(mci_const(0), 1, mci_const(0));
   mci_build* b = mci_build_begin(MCI_SEND_RECV, send ? "send" : "receive", comm->nranks, comm->rank, 0);

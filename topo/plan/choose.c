@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "topo/plan/plan.h"
+#include "topo/plan/families.h"
 
 uint64_t mci_plan_class(uint64_t bytes) {
   uint64_t size = 1;
@@ -26,10 +26,18 @@ static meshcclResult_t check(const mci_topo* topo, const mci_request* request) {
   return meshcclSuccess;
 }
 
+/* Two ranks have one fold in any family. */
+static bool folds_once(const mci_topo* topo, const mci_request* request, const mci_family* family) {
+  return !mci_coll_reduces(request->coll) || mci_topo_nranks(topo) <= 2 || family == &mci_family_direct ||
+         family == &mci_family_exchange;
+}
+
 static void weigh(const mci_topo* topo, const mci_request* request, const mci_family* family, mci_candidate* out) {
   *out = (mci_candidate){.family = family};
   char buffer[sizeof out->reason];
   const char* reason = family->refuse(topo, request, buffer, sizeof buffer);
+  if (!reason && request->once && !folds_once(topo, request, family))
+    reason = "it rounds at several ranks, and MESHCCL_ACCUMULATE asks for one rounding";
   out->applies = reason == NULL;
   if (reason) {
     snprintf(out->reason, sizeof out->reason, "%s", reason);

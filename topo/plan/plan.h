@@ -13,6 +13,7 @@ typedef struct {
   uint32_t root;
   uint64_t message_bytes; /* the largest message that will be sent: longer chunks are cut; 0: 131072 */
   bool wide;       /* folds accumulate 16- and 8-bit floats in float32 (MCI_WIDE on every fold) */
+  bool once;       /* one fold takes the numbers of all ranks: with `wide`, a sum is rounded once on its whole way */
 } mci_request;
 
 typedef struct {
