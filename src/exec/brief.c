@@ -8,8 +8,8 @@
 
 #include "exec/engine.h"
 
-#define MOST_STEPS 16
-#define MOST_OPERANDS 64
+#define MOST_STEPS 32 /* repeats unrolled */
+#define MOST_OPERANDS 128
 
 typedef struct {
   mci_lane* lane; /* NULL: local */
@@ -40,9 +40,9 @@ struct mci_brief {
 
 meshcclResult_t mci_brief_create(const mci_channel* channel, mci_brief** out) {
   *out = NULL;
-  if (channel->ninstrs > MOST_STEPS || channel->noperands > MOST_OPERANDS) return meshcclSuccess;
+  if (mci_channel_steps(channel) > MOST_STEPS) return meshcclSuccess;
   for (uint32_t i = 0; i < channel->ninstrs; i++)
-    if (channel->instrs[i].kind != MCI_STEP || channel->instrs[i].nafter > 0) return meshcclSuccess;
+    if (channel->instrs[i].nafter > 0) return meshcclSuccess;
   for (uint32_t i = 0; i < channel->noperands; i++)
     if (channel->operands[i].kind == MCI_TMP) return meshcclSuccess;
   *out = mci_alloc(sizeof **out);
@@ -66,9 +66,9 @@ static bool find_place(const mci_run* run, const mci_arg* arg, operand* out, uin
 }
 
 static meshcclResult_t work_out_step(mci_engine* engine, const mci_run* run, const mci_chan* chan,
-                                     const mci_cursor* cursor, const mci_instr* instr, step* out) {
+                                     const mci_cursor* cursor, const mci_instr* instr, uint32_t first, step* out) {
   mci_brief* brief = chan->brief;
-  *out = (step){.ndst = instr->ndst, .nsrc = instr->nsrc, .flags = instr->flags, .first = instr->operands};
+  *out = (step){.ndst = instr->ndst, .nsrc = instr->nsrc, .flags = instr->flags, .first = first};
   uint16_t local = instr->ndst; /* the only source of a step that just sends */
   for (uint16_t k = 0; k < instr->ndst + instr->nsrc; k++) {
     operand* o = &brief->operands[out->first + k];
@@ -97,9 +97,16 @@ static meshcclResult_t work_out(mci_engine* engine, const mci_run* run, const mc
   brief->nsteps = 0;
   mci_cursor cursor;
   mci_cursor_start(&cursor, chan->channel);
+  uint32_t noperands = 0;
   for (const mci_instr* instr; (instr = mci_cursor_next(&cursor));) {
     step* s = &brief->steps[brief->nsteps++];
-    MCI_TRY(work_out_step(engine, run, chan, &cursor, instr, s));
+    uint32_t first = noperands;
+    noperands += (uint32_t)instr->ndst + instr->nsrc;
+    if (noperands > MOST_OPERANDS) {
+      brief->fits = false;
+      break;
+    }
+    MCI_TRY(work_out_step(engine, run, chan, &cursor, instr, first, s));
     brief->fits = brief->fits && s->elements <= mci_slice_elements(engine, op);
   }
   brief->count = op->count;
