@@ -18,11 +18,12 @@ static void copy_to_all(const meshcclFold_t* fold) {
   for (int k = 0; k < fold->ndestinations; k++) mci_copy(fold->destinations[k], fold->sources[0], bytes);
 }
 
-/* The same fold in the form that has the cheapest kernel: a copy is a sum of bytes, an average that is not finished is a
- * sum, and one rounding in all needs no rounding of intermediate results. */
+/* The same fold in the form that has the cheapest kernel: a copy is a sum of bytes, an average that is not finished, or
+ * of integers by 1, is a sum, and one rounding in all needs no rounding of intermediate results. */
 static meshcclFold_t simplest(const meshcclFold_t* fold) {
   meshcclFold_t simple = *fold;
-  if (fold->op == meshcclAvg && !(fold->flags & MESHCCL_FOLD_FINISH)) simple.op = meshcclSum;
+  bool divides = mci_fold_divides(fold) && (fold->divisor > 1 || mci_type_is_float(fold->type));
+  if (fold->op == meshcclAvg && !divides) simple.op = meshcclSum;
   if (simple.op != meshcclAvg && !fold->scaled && fold->nsources == 2) simple.flags |= MESHCCL_FOLD_WIDE;
   if (mci_fold_is_copy(fold)) {
     simple.count *= mci_type_size(fold->type);

@@ -139,6 +139,73 @@ INLINE void store(const meshcclFold_t* fold, size_t at, size_t left, tile_u32 me
   }
 }
 
+/* ---- averages ---- a divisor in the form that its lanes divide by, and the division, which truncates toward zero */
+
+typedef struct {
+  uint32_t times;    /* 8 bits */
+  double inverse;    /* 32 bits */
+  uint64_t high, by; /* 64 bits */
+} divisor;
+
+INLINE divisor divisor_of(uint32_t by) {
+  const divisor none = {0};
+  if (by == 0) return none;
+  /* 65536 / by, rounded up: what it is too large by is less than `by`, and an element's 255 times that is less than one
+   * of 65536 unless the quotient is 0 anyway.
+   * 1 / by, rounded up by at most three units: a multiple of `by` does not fall below its quotient, and what is not one
+   * is at least 2^-32 of itself away from the next one.
+   * 2^64 / by, too small by at most 1: the quotient is too small by at most 1. */
+  return (divisor){(65535 + (by < 65536 ? by : 1)) / (by < 65536 ? by : 65536), 1.0 / by * (1 + 0x1p-52),
+                   UINT64_MAX / by, by};
+}
+
+#define MAGNITUDE(lanes, x, sign) (((x) ^ (sign)) - (sign)) /* and back */
+
+INLINE vec_u8 divide_u8(meshcclDataType_t type, vec_u8 x, divisor d) {
+  const vec_u8 sign = type == meshcclInt8 ? (vec_u8)((vec_i8)x < 0) : (vec_u8){0};
+  const vec_u32 magnitude = (vec_u32)MAGNITUDE(u8, x, sign);
+  vec_u32 quotient = {0};
+  EACH(k, 4) quotient |= ((magnitude >> (8 * k) & 0xffu) * d.times >> 16) << (8 * k);
+  return MAGNITUDE(u8, (vec_u8)quotient, sign);
+}
+
+/* The quotient of an unsigned integer by 2 or more is a positive signed one; nobody divides by 1 here. */
+INLINE vec_u32 divide_u32(meshcclDataType_t type, vec_u32 x, divisor d) {
+  typedef int32_t half __attribute__((vector_size(VECTOR_BYTES / 2)));
+  const uint32_t top = type == meshcclInt32 ? 0 : 0x80000000u;
+  half halves[2];
+  x ^= top;
+  memcpy(halves, &x, sizeof x);
+  EACH(k, 2) {
+    vec_f64 number = __builtin_convertvector(halves[k], vec_f64);
+    if (top) number += (double)top;
+    halves[k] = __builtin_convertvector(number * d.inverse, half);
+  }
+  memcpy(&x, halves, sizeof x);
+  return x;
+}
+
+INLINE vec_u64 divide_u64(meshcclDataType_t type, vec_u64 x, divisor d) {
+  const vec_u64 sign = type == meshcclInt64 ? (vec_u64)((vec_i64)x < 0) : (vec_u64){0};
+  uint64_t numbers[VECTOR_BYTES / 8];
+  x = MAGNITUDE(u64, x, sign);
+  memcpy(numbers, &x, sizeof x);
+  for (size_t i = 0; i < VECTOR_BYTES / 8; i++) {
+    uint64_t quotient = (uint64_t)((__extension__(unsigned __int128) numbers[i] * d.high) >> 64);
+    numbers[i] = quotient + (numbers[i] - quotient * d.by >= d.by);
+  }
+  memcpy(&x, numbers, sizeof x);
+  return MAGNITUDE(u64, x, sign);
+}
+
+#define FLOAT_DIVISION(lanes, number)                                                   \
+  INLINE vec_##lanes divide_##lanes(meshcclDataType_t type, vec_##lanes x, divisor d) { \
+    (void)type;                                                                         \
+    return x / all_##lanes((number)d.by);                                               \
+  }
+FLOAT_DIVISION(f32, float)
+FLOAT_DIVISION(f64, double)
+
 /* ---- sum, prod, avg ---- integers are unsigned: they wrap, whatever their sign */
 
 /* A set may define HALF_SUM(a, b), which sums a register of halves at a and b, and HALF_NAN(a, b), true when one of two
@@ -166,64 +233,64 @@ INLINE void prefetch(bool wanted, const void* source, size_t at, size_t bytes) {
 
 /* plain: whole tiles of sources that enter as they are and are not rounded on the way, n of them; returns how far it
  * came. What is done often is done so, unless the conversions cost more than all else. */
-#define ARITHMETIC(lanes, number)                                                                                      \
-  INLINE size_t plain_##lanes(const meshcclFold_t* shared, meshcclDataType_t type, meshcclRedOp_t op, int n) {         \
-    const meshcclFold_t fold = *shared;                                                                                \
-    const vec_##lanes divisor = all_##lanes((number)(op == meshcclAvg ? fold.divisor : 1));                            \
-    const size_t stride = stride_##lanes(type), bytes = fold.count * size_of(type) / stride * stride;                  \
-    const bool far = fold.streamed != 0 || size_of(type) < sizeof(number);                                             \
-    for (size_t at = 0; at < bytes; at += stride) {                                                                    \
-      tile_u32 memory;                                                                                                 \
-      if (sum_two_halves(type, op, n, &fold, at, &memory)) {                                                           \
-        prefetch(fold.streamed != 0, fold.sources[0], at, stride);                                                     \
-        prefetch(fold.streamed != 0, fold.sources[1], at, stride);                                                     \
-        store_whole(&fold, at, memory, stride);                                                                        \
-        continue;                                                                                                      \
-      }                                                                                                                \
-      tile_##lanes sum = load_##lanes(type, (const char*)fold.sources[0] + at);                                        \
-      prefetch(far, fold.sources[0], at, stride);                                                                      \
-      for (int k = 1; k < n; k++) {                                                                                    \
-        tile_##lanes x = load_##lanes(type, (const char*)fold.sources[k] + at);                                        \
-        prefetch(far, fold.sources[k], at, stride);                                                                    \
-        EACH(j, LANE_VECTORS) sum.v[j] += x.v[j];                                                                      \
-      }                                                                                                                \
-      if (op == meshcclAvg) EACH(j, LANE_VECTORS) sum.v[j] /= divisor;                                                 \
-      store_whole(&fold, at, pack_##lanes(type, sum), stride);                                                         \
-    }                                                                                                                  \
-    return bytes;                                                                                                      \
-  }                                                                                                                    \
-  INLINE tile_##lanes source_##lanes(const meshcclFold_t* fold, meshcclDataType_t type, bool narrow,                   \
-                                     vec_##lanes scale, int k, const char* from) {                                     \
-    tile_##lanes tile = load_##lanes(type, from);                                                                      \
-    if (MCI_LIKELY(!(fold->scaled >> k & 1))) return tile;                                                             \
-    EACH(j, LANE_VECTORS) tile.v[j] *= scale;                                                                          \
-    return round_##lanes(type, narrow, tile);                                                                          \
-  }                                                                                                                    \
-  INLINE void fold_##lanes(const meshcclFold_t* shared, meshcclDataType_t type, meshcclRedOp_t op) {                   \
-    const meshcclFold_t fold = *shared;                                                                                \
-    const vec_##lanes scale = all_##lanes(fold.scaled ? scalar_##lanes(type, fold.scale) : (number)1);                 \
-    const vec_##lanes divisor = all_##lanes((number)(op == meshcclAvg ? fold.divisor : 1));                            \
-    const bool narrow = size_of(type) < sizeof(number) && !(fold.flags & MESHCCL_FOLD_WIDE);                           \
-    const bool is_light = size_of(type) == sizeof(number) || size_of(type) == 2;                                       \
-    const size_t bytes = fold.count * size_of(type), stride = stride_##lanes(type);                                    \
-    _Alignas(VECTOR_BYTES) char room[TILE_BYTES];                                                                      \
-    size_t at = 0;                                                                                                     \
-    if (is_light && op != meshcclProd && !fold.scaled && !narrow)                                                      \
-      at = fold.nsources == 2 ? plain_##lanes(shared, type, op, 2) : plain_##lanes(shared, type, op, fold.nsources);   \
-    for (; at < bytes; at += stride) {                                                                                 \
-      const size_t left = bytes - at;                                                                                  \
-      const char* from = tile_of(fold.sources[0], at, left, stride, room);                                             \
-      tile_##lanes sum = source_##lanes(&fold, type, narrow, scale, 0, from);                                          \
-      for (int k = 1; k < fold.nsources; k++) {                                                                        \
-        from = tile_of(fold.sources[k], at, left, stride, room);                                                       \
-        tile_##lanes x = source_##lanes(&fold, type, narrow, scale, k, from);                                          \
-        EACH(j, LANE_VECTORS) sum.v[j] = op == meshcclProd ? sum.v[j] * x.v[j] : sum.v[j] + x.v[j];                    \
-        sum = round_##lanes(type, narrow, sum);                                                                        \
-      }                                                                                                                \
-      if (op == meshcclAvg) EACH(j, LANE_VECTORS) sum.v[j] /= divisor;                                                 \
-      store(&fold, at, left, pack_##lanes(type, sum), stride, room);                                                   \
-    }                                                                                                                  \
-    if (fold.streamed) FLUSH();                                                                                        \
+#define ARITHMETIC(lanes, number)                                                                                    \
+  INLINE size_t plain_##lanes(const meshcclFold_t* shared, meshcclDataType_t type, meshcclRedOp_t op, int n) {       \
+    const meshcclFold_t fold = *shared;                                                                              \
+    const divisor by = divisor_of(op == meshcclAvg ? fold.divisor : 0);                                              \
+    const size_t stride = stride_##lanes(type), bytes = fold.count * size_of(type) / stride * stride;                \
+    const bool far = fold.streamed != 0 || size_of(type) < sizeof(number);                                           \
+    for (size_t at = 0; at < bytes; at += stride) {                                                                  \
+      tile_u32 memory;                                                                                               \
+      if (sum_two_halves(type, op, n, &fold, at, &memory)) {                                                         \
+        prefetch(fold.streamed != 0, fold.sources[0], at, stride);                                                   \
+        prefetch(fold.streamed != 0, fold.sources[1], at, stride);                                                   \
+        store_whole(&fold, at, memory, stride);                                                                      \
+        continue;                                                                                                    \
+      }                                                                                                              \
+      tile_##lanes sum = load_##lanes(type, (const char*)fold.sources[0] + at);                                      \
+      prefetch(far, fold.sources[0], at, stride);                                                                    \
+      for (int k = 1; k < n; k++) {                                                                                  \
+        tile_##lanes x = load_##lanes(type, (const char*)fold.sources[k] + at);                                      \
+        prefetch(far, fold.sources[k], at, stride);                                                                  \
+        EACH(j, LANE_VECTORS) sum.v[j] += x.v[j];                                                                    \
+      }                                                                                                              \
+      if (op == meshcclAvg) EACH(j, LANE_VECTORS) sum.v[j] = divide_##lanes(type, sum.v[j], by);                     \
+      store_whole(&fold, at, pack_##lanes(type, sum), stride);                                                       \
+    }                                                                                                                \
+    return bytes;                                                                                                    \
+  }                                                                                                                  \
+  INLINE tile_##lanes source_##lanes(const meshcclFold_t* fold, meshcclDataType_t type, bool narrow,                 \
+                                     vec_##lanes scale, int k, const char* from) {                                   \
+    tile_##lanes tile = load_##lanes(type, from);                                                                    \
+    if (MCI_LIKELY(!(fold->scaled >> k & 1))) return tile;                                                           \
+    EACH(j, LANE_VECTORS) tile.v[j] *= scale;                                                                        \
+    return round_##lanes(type, narrow, tile);                                                                        \
+  }                                                                                                                  \
+  INLINE void fold_##lanes(const meshcclFold_t* shared, meshcclDataType_t type, meshcclRedOp_t op) {                 \
+    const meshcclFold_t fold = *shared;                                                                              \
+    const vec_##lanes scale = all_##lanes(fold.scaled ? scalar_##lanes(type, fold.scale) : (number)1);               \
+    const divisor by = divisor_of(op == meshcclAvg ? fold.divisor : 0);                                              \
+    const bool narrow = size_of(type) < sizeof(number) && !(fold.flags & MESHCCL_FOLD_WIDE);                         \
+    const bool is_light = size_of(type) == sizeof(number) || size_of(type) == 2;                                     \
+    const size_t bytes = fold.count * size_of(type), stride = stride_##lanes(type);                                  \
+    _Alignas(VECTOR_BYTES) char room[TILE_BYTES];                                                                    \
+    size_t at = 0;                                                                                                   \
+    if (is_light && op != meshcclProd && !fold.scaled && !narrow)                                                    \
+      at = fold.nsources == 2 ? plain_##lanes(shared, type, op, 2) : plain_##lanes(shared, type, op, fold.nsources); \
+    for (; at < bytes; at += stride) {                                                                               \
+      const size_t left = bytes - at;                                                                                \
+      const char* from = tile_of(fold.sources[0], at, left, stride, room);                                           \
+      tile_##lanes sum = source_##lanes(&fold, type, narrow, scale, 0, from);                                        \
+      for (int k = 1; k < fold.nsources; k++) {                                                                      \
+        from = tile_of(fold.sources[k], at, left, stride, room);                                                     \
+        tile_##lanes x = source_##lanes(&fold, type, narrow, scale, k, from);                                        \
+        EACH(j, LANE_VECTORS) sum.v[j] = op == meshcclProd ? sum.v[j] * x.v[j] : sum.v[j] + x.v[j];                  \
+        sum = round_##lanes(type, narrow, sum);                                                                      \
+      }                                                                                                              \
+      if (op == meshcclAvg) EACH(j, LANE_VECTORS) sum.v[j] = divide_##lanes(type, sum.v[j], by);                     \
+      store(&fold, at, left, pack_##lanes(type, sum), stride, room);                                                 \
+    }                                                                                                                \
+    if (fold.streamed) FLUSH();                                                                                      \
   }
 ARITHMETIC(u8, uint8_t)
 ARITHMETIC(u32, uint32_t)
@@ -281,8 +348,7 @@ ORDERED(i16, int16_t)
 ORDERED(i32, int32_t)
 ORDERED(i64, int64_t)
 
-/* ---- the table ---- integer averages have no vector form: the portable kernel divides. BFLOAT16_ONLY: for a set that
- * differs from another in nothing else */
+/* ---- the table ---- BFLOAT16_ONLY: for a set that differs from another in nothing else */
 
 #define SUMS(type, lanes)                                                                              \
   static void type##_Sum(const meshcclFold_t* fold) { fold_##lanes(fold, meshccl##type, meshcclSum); } \
@@ -294,6 +360,8 @@ ORDERED(i64, int64_t)
   static void type##_Min(const meshcclFold_t* fold) { order_##lanes(fold, kind, meshcclMin, largest, nan); }
 #define INTEGER(signed_type, unsigned_type, sums, orders) \
   SUMS(unsigned_type, sums)                               \
+  AVERAGE(signed_type, sums)                              \
+  AVERAGE(unsigned_type, sums)                            \
   ORDERS(signed_type, orders, SIGNED, 0, 0)               \
   ORDERS(unsigned_type, orders, UNSIGNED, 0, 0)
 #define FLOAT(type, sums, orders, largest, nan) \
@@ -301,7 +369,7 @@ ORDERED(i64, int64_t)
   AVERAGE(type, sums)                           \
   ORDERS(type, orders, FLOATING, largest, nan)
 
-#define INTEGER_ROW(type, sums) [meshccl##type] = {sums##_Sum, sums##_Prod, type##_Max, type##_Min, NULL}
+#define INTEGER_ROW(type, sums) [meshccl##type] = {sums##_Sum, sums##_Prod, type##_Max, type##_Min, type##_Avg}
 #define FLOAT_ROW(type) [meshccl##type] = {type##_Sum, type##_Prod, type##_Max, type##_Min, type##_Avg}
 #if defined(VECTORS_OF_BFLOAT16_ONLY)
 FLOAT(Bfloat16, f32, i16, 0x7f80, 0x7fc0)

@@ -118,6 +118,52 @@ static void every_set_gives_the_bits_of_the_reference(void** state) {
   free(b);
 }
 
+/* Multiples of the divisor and their neighbours, where a quotient that is a little too large or too small shows. */
+static void integers_by(const char* set, meshcclDataType_t type, uint32_t divisor, uint64_t* random) {
+  enum { COUNT = 600 };
+  static uint64_t in[COUNT], wanted[COUNT], got[COUNT];
+  size_t size = mci_type_size(type);
+  for (size_t i = 0; i < COUNT; i++) {
+    uint64_t any = test_random(random) >> test_random(random) % 64, x = any / divisor * divisor + i % 3 - 1;
+    if (i < 256) x = i * UINT64_C(0x0101010101010101);
+    memcpy((uint8_t*)in + i * size, &x, size);
+  }
+  const void* source = in;
+  void* destination = wanted;
+  meshcclFold_t fold = {.destinations = &destination,
+                        .sources = &source,
+                        .nsources = 1,
+                        .ndestinations = 1,
+                        .count = COUNT,
+                        .type = type,
+                        .op = meshcclAvg,
+                        .flags = MESHCCL_FOLD_FINISH,
+                        .divisor = divisor};
+  mci_fold_reference(&fold);
+  destination = got;
+  mci_fold(&fold);
+  if (memcmp(wanted, got, COUNT * size) != 0) fail_msg("%s: %s divided by %u", set, mci_type_name(type), divisor);
+}
+
+static void averages_of_integers_are_exact(void** state) {
+  (void)state;
+  static const uint32_t large[] = {65535, 65536, 65537, 0x7fffffff, 0x80000000, 0x80000001, 0xfffffffe, 0xffffffff};
+  uint64_t random = test_seed();
+  const char* sets[8];
+  uint32_t nsets = mci_kernels_available(sets, MCI_COUNT(sets));
+  for (uint32_t s = 0; s < nsets; s++) {
+    check_ok(mci_kernels_force(sets[s]));
+    for (int type = meshcclInt8; type <= meshcclUint64; type++) {
+      for (uint32_t divisor = 1; divisor <= 300; divisor++)
+        integers_by(sets[s], (meshcclDataType_t)type, divisor, &random);
+      for (size_t i = 0; i < MCI_COUNT(large); i++) integers_by(sets[s], (meshcclDataType_t)type, large[i], &random);
+      for (int i = 0; i < 100; i++)
+        integers_by(sets[s], (meshcclDataType_t)type, (uint32_t)test_random(&random) >> i % 24 | 1, &random);
+    }
+  }
+  check_ok(mci_kernels_force("auto"));
+}
+
 /* Long vectors whose destinations may bypass the caches, at any place, beside others that do not; also plain copies. */
 static void streamed_folds(const char* set, uint64_t* random) {
   enum { BYTES = 40000, ROOM = BYTES + 2 * GUARD };
@@ -462,6 +508,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(results_made_by_hand),
       cmocka_unit_test(every_set_gives_the_bits_of_the_reference),
+      cmocka_unit_test(averages_of_integers_are_exact),
       cmocka_unit_test(streamed_destinations_get_the_same_bits),
       cmocka_unit_test(all_pairs_of_small_floats_agree),
       cmocka_unit_test(scaled_sources_are_multiplied_before_they_enter),
