@@ -1,5 +1,5 @@
-/* Addresses of this host and listening sockets under the policy of base/net.h. What is asked of the kernel is asked each
- * time: interfaces come and go. Addresses as text and bytes: net_text.c. */
+/* Addresses of this host and listening sockets under the policy of base/net.h. What is asked of the kernel is asked
+ * each time: interfaces come and go. Addresses as text and bytes: net_text.c. */
 #define _GNU_SOURCE
 #include "base/net.h"
 
@@ -116,7 +116,8 @@ static void drop_worse(mci_net_addresses* list) {
     list->n--;
 }
 
-static void collect(const struct ifaddrs* all, const char* wanted, mci_net_addresses* out, mci_net_addresses* loopback) {
+static void collect(const struct ifaddrs* all, const char* wanted, mci_net_addresses* out,
+                    mci_net_addresses* loopback) {
   meshcclNetAddress_t a;
   for (const struct ifaddrs* i = all; i; i = i->ifa_next) {
     if (!usable(i, &a)) continue;
@@ -146,7 +147,8 @@ static meshcclResult_t nothing_left(const struct ifaddrs* all, const char* wante
 /* *loopback (may be NULL): the loopback addresses that the rules allow, whether or not they are in *out. */
 static meshcclResult_t local(mci_net_addresses* out, mci_net_addresses* loopback) {
   struct ifaddrs* all = NULL;
-  if (getifaddrs(&all) != 0) MCI_FAIL(meshcclSystemError, "the network interfaces cannot be listed: %s", strerror(errno));
+  if (getifaddrs(&all) != 0)
+    MCI_FAIL(meshcclSystemError, "the network interfaces cannot be listed: %s", strerror(errno));
   const char* wanted = mci_param_text(MCI_P_SOCKET_IFNAME);
   mci_net_addresses found = {0}, inner = {0};
   collect(all, wanted, &found, &inner);
@@ -161,6 +163,51 @@ static meshcclResult_t local(mci_net_addresses* out, mci_net_addresses* loopback
 
 meshcclResult_t mci_net_local(mci_net_addresses* out) { return local(out, NULL); }
 
+/* ---- within this system ----
+ * There is no network to be careful with, and what spares one costs half of the rate: BBR paces by timers, and goes on
+ * to when another control takes over. So Reno is set before a connection exists; what then turns out to come from
+ * elsewhere gets the system's choice. Where Reno is missing that stays anyway. */
+
+#define UNPACED "reno"
+
+static void set_control(int fd, const char* name) {
+  setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name));
+}
+
+static bool name_of(int fd, int (*get)(int, struct sockaddr*, socklen_t*), meshcclNetAddress_t* out) {
+  struct sockaddr_storage name;
+  socklen_t length = sizeof name;
+  return get(fd, (struct sockaddr*)&name, &length) == 0 && mci_net_from_sockaddr((struct sockaddr*)&name, out);
+}
+
+static bool same_place(const meshcclNetAddress_t* a, const meshcclNetAddress_t* b) {
+  return a->family == b->family && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0 && a->scope == b->scope;
+}
+
+static bool ends_here(int fd) {
+  meshcclNetAddress_t own, peer;
+  return name_of(fd, getsockname, &own) && name_of(fd, getpeername, &peer) && same_place(&own, &peer);
+}
+
+/* Asks the routes: who would be reached from the very same address. */
+static bool is_here(const struct sockaddr_storage* name, socklen_t length) {
+  int fd = socket(name->ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  bool here = connect(fd, (const struct sockaddr*)name, length) == 0 && ends_here(fd);
+  close(fd);
+  return here;
+}
+
+static void restore_control(int fd) {
+  char now[16] = "", usual[16] = "";
+  socklen_t now_bytes = sizeof now - 1, usual_bytes = sizeof usual - 1;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, now, &now_bytes) != 0 || strcmp(now, UNPACED) != 0) return;
+  int fresh = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fresh < 0) return;
+  if (getsockopt(fresh, IPPROTO_TCP, TCP_CONGESTION, usual, &usual_bytes) == 0) set_control(fd, usual);
+  close(fresh);
+}
+
 /* ---- listening ---- */
 
 /* Where to listen: without a secret at one loopback address, which is bound itself. */
@@ -171,10 +218,11 @@ static meshcclResult_t addresses_for(bool trusted, mci_net_addresses* out) {
   bool more = false;
   for (int i = 0; i < out->n; i++) more |= !mci_net_is_loopback(&out->at[i]);
   if (more && names_interfaces(mci_param_text(MCI_P_SOCKET_IFNAME)))
-    MCI_FAIL(meshcclInvalidUsage,
-             "MESHCCL_SOCKET_IFNAME=%s wants to listen beyond loopback, but no secret guards this job: name a file with a "
-             "secret in MESHCCL_SECRET_FILE on every rank, or set MESHCCL_AUTH=none if the network is guarded otherwise",
-             mci_param_text(MCI_P_SOCKET_IFNAME));
+    MCI_FAIL(
+        meshcclInvalidUsage,
+        "MESHCCL_SOCKET_IFNAME=%s wants to listen beyond loopback, but no secret guards this job: name a file with a "
+        "secret in MESHCCL_SECRET_FILE on every rank, or set MESHCCL_AUTH=none if the network is guarded otherwise",
+        mci_param_text(MCI_P_SOCKET_IFNAME));
   if (loopback.n == 0)
     MCI_FAIL(meshcclInvalidUsage,
              "no secret guards this job, so that only loopback may be used, but MESHCCL_SOCKET_IFNAME and "
@@ -223,6 +271,7 @@ static int listen_at(const meshcclNetAddress_t* at, bool v6_only) {
   if (fd < 0) return -1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   if (at->family == 6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &six, sizeof six);
+  set_control(fd, UNPACED);
   if (bind(fd, (struct sockaddr*)&name, length) == 0 && listen(fd, BACKLOG) == 0) return fd;
   int cause = errno;
   close(fd);
@@ -272,11 +321,8 @@ meshcclResult_t mci_net_listen(bool trusted, uint16_t port, int* fd_out, mci_net
   MCI_TRY(addresses_for(trusted, &list));
   int fd = listen_in(&list, low, high);
   if (fd < 0) return cannot_listen(port, &list, errno);
-  struct sockaddr_storage name;
-  socklen_t length = sizeof name;
   meshcclNetAddress_t bound;
-  if (getsockname(fd, (struct sockaddr*)&name, &length) != 0 ||
-      !mci_net_from_sockaddr((struct sockaddr*)&name, &bound)) {
+  if (!name_of(fd, getsockname, &bound)) {
     close(fd);
     MCI_FAIL(meshcclSystemError, "a listening socket does not tell its port: %s", strerror(errno));
   }
@@ -286,17 +332,9 @@ meshcclResult_t mci_net_listen(bool trusted, uint16_t port, int* fd_out, mci_net
   return meshcclSuccess;
 }
 
-static bool same_place(const meshcclNetAddress_t* a, const meshcclNetAddress_t* b) {
-  return a->family == b->family && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0 && a->scope == b->scope;
-}
-
 static bool handed_out(int fd, const mci_net_addresses* allowed) {
-  struct sockaddr_storage name;
-  socklen_t length = sizeof name;
   meshcclNetAddress_t came_by;
-  if (getsockname(fd, (struct sockaddr*)&name, &length) != 0 ||
-      !mci_net_from_sockaddr((struct sockaddr*)&name, &came_by))
-    return false;
+  if (!name_of(fd, getsockname, &came_by)) return false;
   for (int i = 0; i < allowed->n; i++)
     if (same_place(&allowed->at[i], &came_by)) return true;
   return false;
@@ -314,6 +352,7 @@ int mci_net_accept(int listen_fd, const mci_net_addresses* allowed) {
     if (fd < 0) return -1;
     if (handed_out(fd, allowed)) {
       no_delay(fd);
+      if (!ends_here(fd)) restore_control(fd);
       return fd;
     }
     close(fd);
@@ -342,6 +381,7 @@ int mci_net_connect(const meshcclNetAddress_t* to) {
   int fd = socket(name.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
   no_delay(fd);
+  if (is_here(&name, length)) set_control(fd, UNPACED);
   if (connect(fd, (struct sockaddr*)&name, length) == 0 || errno == EINPROGRESS) return fd;
   int cause = errno;
   close(fd);

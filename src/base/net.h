@@ -30,10 +30,11 @@ bool mci_net_is_link_local(const meshcclNetAddress_t* address);
  * MESHCCL_SECRET_FILE and MESHCCL_AUTH=none (which lifts the rule).
  * InvalidUsage: port or whole range in use (named). */
 meshcclResult_t mci_net_listen(bool trusted, uint16_t port, int* fd_out, mci_net_addresses* out);
-/* The next connection: non-blocking, close-on-exec, TCP_NODELAY; -1: none, and errno says why (EAGAIN, EMFILE ...). Connections that came in by an address that
+/* The next connection: non-blocking, close-on-exec, TCP_NODELAY, under the system's congestion control or, within this
+ * system, Reno; -1: none, and errno says why (EAGAIN, EMFILE ...). Connections that came in by an address that
  * mci_net_listen did not hand out (a wildcard socket hears more) are closed and skipped. */
 int mci_net_accept(int listen_fd, const mci_net_addresses* allowed);
-/* Begins to connect (non-blocking, close-on-exec, TCP_NODELAY). -1 with errno when the address cannot be reached. */
+/* Begins to connect (the same options). -1 with errno when the address cannot be reached. */
 int mci_net_connect(const meshcclNetAddress_t* to);
 
 /* "10.0.0.1:4711", "[fe80::1%eth0]:4711". */

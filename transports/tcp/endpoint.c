@@ -77,25 +77,10 @@ static void keep_alive(const struct mci_tcp_ctx* ctx, int fd) {
   setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
 }
 
-/* Both ends at one address, so within this system: there is no network to be careful with, and what spares one (pacing by
- * timers, as BBR does) costs half of the rate. Where Reno is missing the system's choice stays. */
-static void hurry_at_home(int fd) {
-  struct sockaddr_storage own = {0}, peer = {0};
-  socklen_t own_bytes = sizeof own, peer_bytes = sizeof peer;
-  if (getsockname(fd, (struct sockaddr*)&own, &own_bytes) != 0) return;
-  if (getpeername(fd, (struct sockaddr*)&peer, &peer_bytes) != 0 || own.ss_family != peer.ss_family) return;
-  const struct sockaddr_in *a4 = (void*)&own, *b4 = (void*)&peer;
-  const struct sockaddr_in6 *a6 = (void*)&own, *b6 = (void*)&peer;
-  bool same = own.ss_family == AF_INET ? a4->sin_addr.s_addr == b4->sin_addr.s_addr
-                                       : memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof a6->sin6_addr) == 0;
-  if (same) setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
-}
-
 void mci_tcp_established(struct mci_tcp_ep* ep, int fd) {
   struct mci_tcp_ctx* ctx = ep->ctx;
   mci_tcp_dial_end(ep);
   keep_alive(ctx, fd);
-  hurry_at_home(fd);
   if (!mci_tcp_watch(ctx, fd, EPOLLIN, &ep->source)) {
     ep->source.fd = fd; /* without an event: the error is met at the first look */
     ep->tx_error = errno;

@@ -1,14 +1,14 @@
 /* base/net: which addresses are handed out, listening and its refusals, text and bytes. Interfaces are made up in a
  * network namespace of a child process; where that is not allowed those tests are skipped. */
 #define _GNU_SOURCE
-#include "base/net.h"
-
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/net.h"
 #include "support/test.h"
 
 #define SKIPPED 77
@@ -33,12 +33,12 @@ static int plain(void** state) {
 
 /* ---- in a namespace of our own ---- */
 
-#define require(condition)                                                     \
-  do {                                                                         \
-    if (!(condition)) {                                                        \
+#define require(condition)                                                          \
+  do {                                                                              \
+    if (!(condition)) {                                                             \
       fprintf(stderr, "line %d: %s: %s\n", __LINE__, #condition, mci_error_last()); \
-      _exit(1);                                                                \
-    }                                                                          \
+      _exit(1);                                                                     \
+    }                                                                               \
   } while (0)
 
 static void ip(const char* arguments) {
@@ -114,9 +114,9 @@ static void selection(void) {
   static const struct {
     const char* spec;
     bool net0, net1, docker, lo;
-  } rows[] = {{"net", true, true, false, false},       {"=net0", true, false, false, false},
-              {"=net", false, false, false, false},    {"^net", false, false, true, false},
-              {"^=net0", false, true, true, false},    {"lo,net1", false, true, false, true},
+  } rows[] = {{"net", true, true, false, false},          {"=net0", true, false, false, false},
+              {"=net", false, false, false, false},       {"^net", false, false, true, false},
+              {"^=net0", false, true, true, false},       {"lo,net1", false, true, false, true},
               {"=docker0,net1", false, true, true, false}};
   for (size_t i = 0; i < MCI_COUNT(rows); i++) {
     setting("MESHCCL_SOCKET_IFNAME", rows[i].spec);
@@ -207,6 +207,48 @@ static void listeners_hear_at_every_address_they_hand_out(void** state) {
   }
 }
 
+static const char* control_of(int fd, char name[16]) {
+  socklen_t length = 15;
+  memset(name, 0, 16);
+  assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length), 0);
+  return name;
+}
+
+static int next(int listening, const mci_net_addresses* list) {
+  assert_int_equal(poll(&(struct pollfd){.fd = listening, .events = POLLIN}, 1, 10000), 1);
+  int fd = mci_net_accept(listening, list);
+  assert_true(fd >= 0);
+  return fd;
+}
+
+/* Both ends at one address take Reno; who comes from another one gets the system's choice. */
+static void only_connections_within_the_system_change_their_control(void** state) {
+  (void)state;
+  char a[16], b[16];
+  mci_net_addresses list;
+  int listening;
+  setting("MESHCCL_SOCKET_IFNAME", "lo");
+  setting("MESHCCL_SOCKET_FAMILY", "ipv4");
+  check_ok(mci_net_listen(true, 0, &listening, &list));
+  int other = socket(AF_INET, SOCK_STREAM, 0);
+  struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK + 1)}},
+                     to = {.sin_family = AF_INET,
+                           .sin_addr = {htonl(INADDR_LOOPBACK)},
+                           .sin_port = htons(list.at[0].port)};
+  const char* usual = control_of(other, a);
+  assert_int_equal(bind(other, (struct sockaddr*)&from, sizeof from), 0);
+  assert_int_equal(connect(other, (struct sockaddr*)&to, sizeof to), 0);
+  int in = next(listening, &list);
+  assert_string_equal(control_of(in, b), usual);
+  close(in), close(other);
+
+  int out = mci_net_connect(&list.at[0]);
+  in = next(listening, &list);
+  assert_string_equal(control_of(out, a), "reno");
+  assert_string_equal(control_of(in, b), "reno");
+  close(in), close(out), close(listening);
+}
+
 static void a_used_port_and_a_used_range_are_named(void** state) {
   (void)state;
   mci_net_addresses list, other;
@@ -246,8 +288,16 @@ static void addresses_print_and_resolve(void** state) {
     mci_net_print(&list.at[0], text, sizeof text);
     assert_string_equal(text, good[i].printed);
   }
-  static const char* const bad[] = {"", ":1", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536",
-                                    "127.0.0.1:1x", "2001:db8::1:4711", "[::1]4711", "[::1"};
+  static const char* const bad[] = {"",
+                                    ":1",
+                                    "127.0.0.1",
+                                    "127.0.0.1:",
+                                    "127.0.0.1:0",
+                                    "127.0.0.1:65536",
+                                    "127.0.0.1:1x",
+                                    "2001:db8::1:4711",
+                                    "[::1]4711",
+                                    "[::1"};
   for (size_t i = 0; i < MCI_COUNT(bad); i++) {
     mci_net_addresses list;
     check_fails(mci_net_resolve(bad[i], 0, &list), meshcclInvalidUsage, bad[i]);
@@ -297,6 +347,7 @@ int main(void) {
       cmocka_unit_test_setup(without_a_secret_only_loopback_listens, plain),
       cmocka_unit_test_setup(connections_by_other_addresses_are_dropped, plain),
       cmocka_unit_test_setup(listeners_hear_at_every_address_they_hand_out, plain),
+      cmocka_unit_test_setup(only_connections_within_the_system_change_their_control, plain),
       cmocka_unit_test_setup(a_used_port_and_a_used_range_are_named, plain),
       cmocka_unit_test_setup(addresses_print_and_resolve, plain),
       cmocka_unit_test_setup(packed_addresses_unpack_and_others_are_refused, plain),
