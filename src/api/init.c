@@ -101,14 +101,27 @@ static meshcclResult_t make_topology(mci_start* start, mci_topo** out) {
   return result;
 }
 
+/* Whether MESHCCL_TRANSPORTS, which all ranks share, leaves nothing but sockets between two ranks. */
+static meshcclResult_t only_sockets(bool* out) {
+  const meshcclTransport_t* transports[MCI_COUNT(((mci_engine_options*)0)->transports)];
+  uint32_t n;
+  MCI_TRY(mci_transport_load());
+  MCI_TRY(mci_transport_list(transports, &n, MCI_COUNT(transports)));
+  *out = true;
+  for (uint32_t i = 0; i < n; i++)
+    *out = *out && (strcmp(transports[i]->name, "self") == 0 || strcmp(transports[i]->name, "tcp") == 0);
+  return meshcclSuccess;
+}
+
 /* The hosts of all ranks are gathered once, and forgotten when the topology is made from them. */
 static meshcclResult_t discover_topology(meshcclComm_t comm) {
   uint64_t mine = mci_host_id(), *hosts = mci_alloc(comm->nranks * sizeof *hosts); /* all alike on one host */
   if (!hosts) return mci_oom(comm->nranks * sizeof *hosts);
-  meshcclResult_t result = meshcclSuccess;
-  if (mci_boot_spans(comm->boot))
+  bool sockets;
+  meshcclResult_t result = only_sockets(&sockets);
+  if (result == meshcclSuccess && mci_boot_spans(comm->boot))
     result = mci_boot_allgather(comm->boot, &mine, sizeof mine, hosts, comm->init_timeout_ns);
-  if (result == meshcclSuccess) result = mci_discover_hosts(hosts, comm->nranks, &comm->topo);
+  if (result == meshcclSuccess) result = mci_discover_hosts(hosts, comm->nranks, sockets, &comm->topo);
   mci_free(hosts);
   return result;
 }

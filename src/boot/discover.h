@@ -31,16 +31,19 @@ void mci_cores_free(mci_cores* cores); /* takes NULL */
 
 /* ---- hosts (hosts.c) ---- */
 /* hosts[rank]: any number that tells hosts apart. A full graph with a level `host`; with a rank map where ranks of hosts
- * are interleaved; flat for one host, and for one rank per host. The same input gives the same topology everywhere. */
-meshcclResult_t mci_discover_hosts(const uint64_t* hosts, uint32_t nranks, mci_topo** out);
+ * are interleaved; flat for one host, and for one rank per host. sockets: ranks of one host have nothing else between
+ * them. The same input gives the same topology everywhere. */
+meshcclResult_t mci_discover_hosts(const uint64_t* hosts, uint32_t nranks, bool sockets, mci_topo** out);
 
 /* Figures of links that nobody has measured, on the slow side of what is usual. Inside one cache, between caches of one
- * NUMA node, between NUMA nodes, between packages; inside a host as a whole, between hosts. */
+ * NUMA node, between NUMA nodes, between packages; inside a host as a whole, and over its sockets (a rank takes one
+ * message after the other there, too); between hosts. */
 #define MCI_LINK_CACHE "20GB/s,200ns"
 #define MCI_LINK_CACHES "15GB/s:300ns"
 #define MCI_LINK_NUMA "10GB/s:500ns"
 #define MCI_LINK_PACKAGES "8GB/s:700ns"
 #define MCI_LINK_HOST "20GB/s,500ns,o=200ns,memory"
+#define MCI_LINK_SOCKETS "3GB/s,2us,o=3us,memory"
 #define MCI_LINK_HOSTS_RATE "1250MB/s"
 #define MCI_LINK_HOSTS_DELAY "20us"
 #endif

@@ -62,15 +62,15 @@ static meshcclResult_t set_map(mci_topo* topo, const seat* seats, uint32_t n) {
   return result;
 }
 
-static meshcclResult_t build(const seat* seats, uint32_t n, uint32_t nhosts, mci_topo** out) {
+static meshcclResult_t build(const seat* seats, uint32_t n, uint32_t nhosts, const char* inside, mci_topo** out) {
   mci_topo* topo;
   mci_str spec = {0};
   if (nhosts == 1) {
-    mci_str_add(&spec, "full:%u@" MCI_LINK_HOST, n);
+    mci_str_add(&spec, "full:%u@%s", n, inside);
   } else if (nhosts == n) {
     mci_str_add(&spec, "full:%u@" MCI_LINK_HOSTS_RATE "," MCI_LINK_HOSTS_DELAY, n);
   } else {
-    mci_str_add(&spec, "full:%u@" MCI_LINK_HOST ",level=host:", n);
+    mci_str_add(&spec, "full:%u@%s,level=host:", n, inside);
     print_runs(seats, n, &spec);
     mci_str_add(&spec, ":" MCI_LINK_HOSTS_RATE ":" MCI_LINK_HOSTS_DELAY);
   }
@@ -88,11 +88,11 @@ static meshcclResult_t build(const seat* seats, uint32_t n, uint32_t nhosts, mci
   return result;
 }
 
-meshcclResult_t mci_discover_hosts(const uint64_t* hosts, uint32_t nranks, mci_topo** out) {
+meshcclResult_t mci_discover_hosts(const uint64_t* hosts, uint32_t nranks, bool sockets, mci_topo** out) {
   seat* seats = mci_alloc(nranks * sizeof *seats);
   if (!seats) return mci_oom(nranks * sizeof *seats);
   uint32_t nhosts = seat_ranks(hosts, nranks, seats);
-  meshcclResult_t result = build(seats, nranks, nhosts, out);
+  meshcclResult_t result = build(seats, nranks, nhosts, sockets ? MCI_LINK_SOCKETS : MCI_LINK_HOST, out);
   mci_free(seats);
   return result;
 }

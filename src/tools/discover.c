@@ -84,7 +84,7 @@ static meshcclResult_t discover_hosts(const mci_run_hosts* hosts, int nranks, mc
   }
   mci_str_add(out, "# the figures of links are not measured, edit them\n");
   mci_topo* topo = NULL;
-  meshcclResult_t result = mci_discover_hosts(host_of, (uint32_t)nranks, &topo);
+  meshcclResult_t result = mci_discover_hosts(host_of, (uint32_t)nranks, false, &topo);
   if (result == meshcclSuccess) result = print_both(topo, out);
   mci_topo_destroy(topo);
   mci_free(host_of);

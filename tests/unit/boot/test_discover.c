@@ -95,7 +95,7 @@ static void hosts_become_a_level(void** state) {
     mci_topo* topo;
     mci_str printed = {0};
     char expected[256];
-    check_ok(mci_discover_hosts(hosts, n, &topo));
+    check_ok(mci_discover_hosts(hosts, n, false, &topo));
     check_ok(mci_topo_print(topo, &printed));
     snprintf(expected, sizeof expected, "full:%u%s%s%s%s", n, head, rows[i].groups, tail, rows[i].map);
     if (strcmp(printed.text, expected) != 0) fail_msg("%s: %s instead of %s", rows[i].hosts, printed.text, expected);
@@ -112,12 +112,16 @@ static void one_host_or_one_rank_each_is_flat(void** state) {
   (void)state;
   static const struct {
     uint64_t hosts[3];
+    bool sockets;
     const char* spec;
-  } rows[] = {{{7, 7, 7}, "full:3@20GB/s,500ns,o=200ns,memory"}, {{7, 9, 8}, "full:3@1.25GB/s,20us"}};
+  } rows[] = {{{7, 7, 7}, false, "full:3@20GB/s,500ns,o=200ns,memory"},
+              {{7, 7, 7}, true, "full:3@3GB/s,2us,o=3us,memory"},
+              {{7, 9, 8}, false, "full:3@1.25GB/s,20us"},
+              {{7, 9, 8}, true, "full:3@1.25GB/s,20us"}};
   for (size_t i = 0; i < MCI_COUNT(rows); i++) {
     mci_topo* topo;
     mci_str printed = {0};
-    check_ok(mci_discover_hosts(rows[i].hosts, 3, &topo));
+    check_ok(mci_discover_hosts(rows[i].hosts, 3, rows[i].sockets, &topo));
     check_ok(mci_topo_print(topo, &printed));
     if (strstr(printed.text, rows[i].spec) != printed.text) fail_msg("%s instead of %s", printed.text, rows[i].spec);
     assert_int_equal(mci_topo_nlevels(topo), 0);
@@ -132,7 +136,7 @@ static void memory_that_is_short_is_an_error(void** state) {
   for (int64_t nth = 0;; nth++) {
     mci_topo* topo = NULL;
     mci_alloc_fail_after(nth);
-    meshcclResult_t result = mci_discover_hosts(hosts, MCI_COUNT(hosts), &topo);
+    meshcclResult_t result = mci_discover_hosts(hosts, MCI_COUNT(hosts), false, &topo);
     mci_alloc_fail_after(-1);
     mci_topo_destroy(topo);
     if (result == meshcclSuccess) break;
