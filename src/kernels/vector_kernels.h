@@ -232,7 +232,7 @@ INLINE void prefetch(bool wanted, const void* source, size_t at, size_t bytes) {
 }
 
 /* plain: whole tiles of sources that enter as they are and are not rounded on the way, n of them; returns how far it
- * came. What is done often is done so, unless the conversions cost more than all else. */
+ * came. What is done often is done so. */
 #define ARITHMETIC(lanes, number)                                                                                    \
   INLINE size_t plain_##lanes(const meshcclFold_t* shared, meshcclDataType_t type, meshcclRedOp_t op, int n) {       \
     const meshcclFold_t fold = *shared;                                                                              \
@@ -271,11 +271,10 @@ INLINE void prefetch(bool wanted, const void* source, size_t at, size_t bytes) {
     const vec_##lanes scale = all_##lanes(fold.scaled ? scalar_##lanes(type, fold.scale) : (number)1);               \
     const divisor by = divisor_of(op == meshcclAvg ? fold.divisor : 0);                                              \
     const bool narrow = size_of(type) < sizeof(number) && !(fold.flags & MESHCCL_FOLD_WIDE);                         \
-    const bool is_light = size_of(type) == sizeof(number) || size_of(type) == 2;                                     \
     const size_t bytes = fold.count * size_of(type), stride = stride_##lanes(type);                                  \
     _Alignas(VECTOR_BYTES) char room[TILE_BYTES];                                                                    \
     size_t at = 0;                                                                                                   \
-    if (is_light && op != meshcclProd && !fold.scaled && !narrow)                                                    \
+    if (op != meshcclProd && !fold.scaled && !narrow)                                                                \
       at = fold.nsources == 2 ? plain_##lanes(shared, type, op, 2) : plain_##lanes(shared, type, op, fold.nsources); \
     for (; at < bytes; at += stride) {                                                                               \
       const size_t left = bytes - at;                                                                                \

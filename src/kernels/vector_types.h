@@ -1,9 +1,8 @@
 /* Part of vector_kernels.h: lanes, tiles and the conversions of narrow floats, in GCC's vector extensions.
  * VECTOR_BYTES is the width of the processor's registers. A tile is four registers that advance together.
  *
- * Narrow floats are widened within their 32-bit lane: two halves or four bytes of a lane become two or four float
- * registers, so that no lane ever crosses. Arithmetic does not care about the order of elements, as long as all
- * sources and the result have the same. */
+ * A register of narrow floats becomes two or four of floats. Arithmetic does not care about the order of elements, as
+ * long as all sources and the result have the same. */
 #define INLINE static inline __attribute__((always_inline))
 #define EACH(index, count) _Pragma("GCC unroll 4") for (int index = 0; index < (count); index++)
 
@@ -29,6 +28,7 @@ LANES(i16, int16_t)
 LANES(i32, int32_t)
 LANES(i64, int64_t)
 LANES(u8, uint8_t)
+LANES(u16, uint16_t)
 LANES(u32, uint32_t)
 LANES(u64, uint64_t)
 LANES(f32, float)
@@ -79,53 +79,10 @@ INLINE void read_part(char* tile, const char* from, size_t bytes) {
 #define FLUSH() ((void)0)
 #endif
 
-/* Formats of 16 or 8 bits with another exponent than float's; see convert.c for the numbers. */
-typedef struct {
-  int bits, mantissa, bias;
-  uint32_t special, largest, infinity, nan;
-} narrow_format;
-#define FORMAT_HALF ((narrow_format){16, 10, 15, 0x7c00, 0x7c00, 0x7c00, 0x7e00})
-#define FORMAT_F8E4M3 ((narrow_format){8, 3, 7, 0x7f, 0x7e, 0x7e, 0x7f})
-#define FORMAT_F8E5M2 ((narrow_format){8, 2, 15, 0x7c, 0x7b, 0x7c, 0x7e})
-
-/* x: one element in the low bits of each lane, the rest zero. */
-INLINE vec_f32 widen(narrow_format f, vec_u32 x) {
-  vec_u32 magnitude = x & ((1u << (f.bits - 1)) - 1);
-  vec_u32 sign = (x ^ magnitude) << (32 - f.bits);
-  vec_u32 moved = magnitude << (23 - f.mantissa);
-  vec_u32 normal = moved + ((127u - (uint32_t)f.bias) << 23);
-  /* A subnormal gets an implicit one that is subtracted again. */
-  const uint32_t one = (128u - (uint32_t)f.bias) << 23;
-  vec_u32 subnormal = (vec_u32)((vec_f32)(moved + one) - (vec_f32)(all_u32(one)));
-  vec_u32 value = SELECT(vec_u32, (vec_i32)magnitude < (1 << f.mantissa), subnormal, normal);
-  value |= (vec_u32)((vec_i32)magnitude >= (int32_t)f.special) & 0x7f800000u;
-  return (vec_f32)(value | sign);
-}
-
-/* The nearest element, ties to even, in the low bits of each lane. */
-INLINE vec_u32 narrow(narrow_format f, vec_f32 x) {
-  vec_u32 bits = (vec_u32)x, magnitude = bits & 0x7fffffffu;
-  vec_u32 sign = (bits ^ magnitude) >> (32 - f.bits);
-  const int shift = 23 - f.mantissa;
-  vec_u32 odd = magnitude >> shift & 1;
-  vec_u32 normal = (magnitude + odd + ((1u << (shift - 1)) - 1) - ((127u - (uint32_t)f.bias) << 23)) >> shift;
-  /* Adding a number whose last place is the smallest subnormal lets the addition round. */
-  const uint32_t anchor = (127u + 24u - (uint32_t)f.bias - (uint32_t)f.mantissa) << 23;
-  vec_u32 subnormal = (vec_u32)((vec_f32)magnitude + (vec_f32)(all_u32(anchor))) - anchor;
-  vec_i32 size = (vec_i32)magnitude;
-  vec_u32 value = SELECT(vec_u32, size < (int32_t)((128u - (uint32_t)f.bias) << 23), subnormal, normal);
-  vec_u32 largest = all_u32(f.largest);
-  value = SELECT(vec_u32, (vec_i32)value > (vec_i32)largest, largest, value);
-  if (f.infinity != f.largest) value = SELECT(vec_u32, size == 0x7f800000, all_u32(f.infinity), value);
-  return SELECT(vec_u32, size > 0x7f800000, all_u32(f.nan), value | sign);
-}
-
-/* NaNs are rare: a set may define ANY_NAN(a, b, c, d), true when one of four registers has one, and then only those
- * are made the one NaN that are there. */
+/* NaNs are rare: a set defines ANY_NAN(a, b, c, d), true when one of four registers has one, and then only those are
+ * made the one NaN that are there. */
 INLINE tile_f32 with_one_nan(tile_f32 tile) {
-#ifdef ANY_NAN
   if (MCI_LIKELY(!ANY_NAN(tile.v[0], tile.v[1], tile.v[2], tile.v[3]))) return tile;
-#endif
   EACH(j, LANE_VECTORS) tile.v[j] = (vec_f32)CANONICAL_F32(tile.v[j]);
   return tile;
 }
@@ -136,30 +93,18 @@ INLINE vec_u32 round_bfloat16(vec_f32 x) {
   return bits + 0x7fffu + (bits >> 16 & 1);
 }
 
-/* A set may define HALF_WIDEN(from), which gives the floats of half a register of halves, and HALF_NARROW(low, high),
+/* A set defines HALF_WIDEN(from), which gives the floats of half a register of halves, and HALF_NARROW(low, high),
  * which rounds two registers of floats, none of them a NaN but the canonical one. */
 INLINE tile_f32 read_half(const char* from) {
   tile_f32 tile;
-#ifdef HALF_WIDEN
   EACH(j, LANE_VECTORS) tile.v[j] = (vec_f32)HALF_WIDEN(from + j * VECTOR_BYTES / 2);
-#else
-  tile_u32 memory = read_u32(from, 2);
-  EACH(j, 2) {
-    tile.v[2 * j] = widen(FORMAT_HALF, memory.v[j] & 0xffffu);
-    tile.v[2 * j + 1] = widen(FORMAT_HALF, memory.v[j] >> 16);
-  }
-#endif
   return tile;
 }
 
 INLINE tile_u32 pack_half(tile_f32 tile) {
   tile_u32 memory = {0};
-#ifdef HALF_NARROW
   tile = with_one_nan(tile);
   EACH(j, 2) memory.v[j] = (vec_u32)HALF_NARROW(tile.v[2 * j], tile.v[2 * j + 1]);
-#else
-  EACH(j, 2) memory.v[j] = narrow(FORMAT_HALF, tile.v[2 * j]) | narrow(FORMAT_HALF, tile.v[2 * j + 1]) << 16;
-#endif
   return memory;
 }
 
@@ -188,15 +133,71 @@ INLINE tile_u32 pack_bfloat16(tile_f32 tile) {
   return memory;
 }
 
-INLINE tile_f32 read_byte(narrow_format f, const char* from) {
-  vec_u32 memory = read_u32(from, 1).v[0];
-  tile_f32 tile;
-  EACH(j, 4) tile.v[j] = widen(f, memory >> (8 * j) & 0xffu);
+/* The 8-bit formats go through half, whose upper byte f8e5m2 is. f8e4m3 has one more bit of mantissa; moved to where
+ * half has its own, it counts from another exponent: 2^8 too small. Its NaN would be 480 there. */
+typedef struct {
+  int mantissa;
+  int32_t least_normal, largest; /* as bits of a float */
+} byte_format;
+#define FORMAT_F8E4M3 ((byte_format){3, 0x3c800000, 0x43e00000})
+#define FORMAT_F8E5M2 ((byte_format){2, 0x38800000, 0x47600000})
+#define BIAS_F8E4M3 0x1p8f
+
+/* f8e4m3 one place below the sign, and NaN where all of half's exponent is set: its magnitude + 1 is 128. */
+INLINE tile_u16 halves_of_f8e4m3(vec_u16 memory) {
+  const vec_u16 nan = (memory & 0x7f7fu) + 0x0101u, high = all_u16(0x4000u);
+  const vec_u16 even = (vec_u16)((vec_i16)(memory << 8) >> 1), odd = (vec_u16)((vec_i16)memory >> 1) & 0xff80u;
+  return (tile_u16){{SELECT(vec_u16, high, nan << 7, even), SELECT(vec_u16, high, nan >> 1, odd)}};
+}
+
+/* Even bytes of the register first, then odd ones: each in the upper half of its 16 bits. */
+INLINE tile_f32 read_byte(byte_format f, const char* from) {
+  const vec_u16 memory = (vec_u16)read_u32(from, 1).v[0];
+  tile_u16 halves = {{memory << 8, memory & 0xff00u}};
+  char room[TILE_BYTES / 2];
+  if (f.mantissa == 3) halves = halves_of_f8e4m3(memory);
+  write_u16(room, halves, 2);
+  tile_f32 tile = read_half(room);
+  EACH(j, LANE_VECTORS) if (f.mantissa == 3) tile.v[j] *= BIAS_F8E4M3;
   return tile;
 }
 
-INLINE tile_u32 pack_byte(narrow_format f, tile_f32 tile) {
+/* The nearest number of the format, ties to even, the largest one when it is beyond. Adding a power of two whose last
+ * place is the one wanted lets the addition round. */
+INLINE vec_f32 round_byte(byte_format f, vec_f32 x) {
+  const vec_i32 sign = (vec_i32)x & INT32_MIN;
+  const vec_i32 size = (vec_i32)MIN_i32((vec_i32)x ^ sign, all_i32(f.largest));
+  const vec_i32 exponent = (vec_i32)MAX_i32(size & 0x7f800000, all_i32(f.least_normal));
+  const vec_f32 anchor = (vec_f32)(exponent + ((23 - f.mantissa) << 23));
+  return (vec_f32)((vec_i32)((vec_f32)size + anchor - anchor) | sign);
+}
+
+/* NaNs and f8e5m2's infinities, which are rare. */
+INLINE tile_f32 round_special_bytes(byte_format f, tile_f32 exact, tile_f32 tile) {
+  EACH(j, LANE_VECTORS) {
+    const vec_i32 size = (vec_i32)exact.v[j] & INT32_MAX;
+    const vec_f32 special = f.mantissa == 3 ? all_f32(480) : (vec_f32)CANONICAL_F32(exact.v[j]);
+    tile.v[j] = SELECT(vec_f32, size > all_i32(f.mantissa == 3 ? 0x7f800000 : 0x7f7fffff), special, tile.v[j]);
+  }
+  return tile;
+}
+
+INLINE bool has_special_bytes(byte_format f, tile_f32 tile) {
+  if (f.mantissa == 2) EACH(j, LANE_VECTORS) tile.v[j] -= tile.v[j];
+  return ANY_NAN(tile.v[0], tile.v[1], tile.v[2], tile.v[3]);
+}
+
+INLINE tile_u32 pack_byte(byte_format f, tile_f32 tile) {
   tile_u32 memory = {0};
-  EACH(j, 4) memory.v[0] |= narrow(f, tile.v[j]) << (8 * j);
+  vec_u16 halves[2];
+  const tile_f32 exact = tile;
+  EACH(j, LANE_VECTORS) tile.v[j] = round_byte(f, exact.v[j]);
+  if (MCI_UNLIKELY(has_special_bytes(f, exact))) tile = round_special_bytes(f, exact, tile);
+  EACH(j, LANE_VECTORS) if (f.mantissa == 3) tile.v[j] *= 1 / BIAS_F8E4M3;
+  EACH(j, 2) {
+    halves[j] = (vec_u16)HALF_NARROW(tile.v[2 * j], tile.v[2 * j + 1]);
+    if (f.mantissa == 3) halves[j] = (halves[j] & 0x8000u) | (halves[j] << 1 & 0x7f00u);
+  }
+  memory.v[0] = (vec_u32)(halves[0] >> 8 | halves[1]);
   return memory;
 }
