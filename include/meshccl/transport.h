@@ -59,7 +59,8 @@ enum {
   MESHCCL_CAN_MAP = 1,       /* map() works towards this peer */
   MESHCCL_CAN_GET = 2,       /* get() works towards this peer */
   MESHCCL_SAME_PROCESS = 4,  /* the peer's addresses are valid here */
-  MESHCCL_FILLS_IN_PROGRESS = 8 /* places are written inside progress() only, and not after disconnect() or broken() */
+  MESHCCL_FILLS_IN_PROGRESS = 8, /* places are written inside progress() only, and not after disconnect() or broken() */
+  MESHCCL_CAN_PUT = 16 /* put() and refusePuts() work towards this peer */
 };
 
 /* What a transport can do towards one peer. Latency and bandwidth are estimates for the choice among transports. */
@@ -148,6 +149,12 @@ typedef struct {
   void (*unmap)(void* ep, const void* key, void* base);
   /* Read a peer's memory at its own address into local memory. Success, InProgress (sent(token) follows) or error. */
   meshcclResult_t (*get)(void* ep, uint64_t remote, void* local, size_t bytes, void* token);
+  /* Write a peer's memory at its own address; it stands there on return. Only into memory that the peer has asked to be
+   * written. Busy: the peer refuses, nothing was written. */
+  meshcclResult_t (*put)(void* ep, uint64_t remote, const void* local, size_t bytes);
+  /* From the return on no put() of this peer writes to memory of this process: what was asked for may be freed. Waits for
+   * one that is under way, a second at most. For ever. */
+  void (*refusePuts)(void* ep);
 } meshcclTransport_t;
 
 /* A plugin exports one function of this type under the name meshcclTransportPlugin. */

@@ -290,6 +290,18 @@ static meshcclResult_t fault_get(void* ep, uint64_t remote, void* local, size_t 
   return link->owner->inner->get(link->ep, remote, local, bytes, token);
 }
 
+static meshcclResult_t fault_put(void* ep, uint64_t remote, const void* local, size_t bytes) {
+  mci_fault_link* link = ep;
+  if (link->reset && link->told) return refuse(link);
+  if (link->reset || lost(mci_fault_state(link))) return meshcclBusy;
+  return link->owner->inner->put(link->ep, remote, local, bytes);
+}
+
+static void fault_refuse_puts(void* ep) {
+  mci_fault_link* link = ep;
+  link->owner->inner->refusePuts(link->ep);
+}
+
 /* ---- tables ----
  * open() is the one slot without a context to find the inner table by, so every place of the registry has its own. */
 
@@ -326,7 +338,9 @@ meshcclResult_t mci_fault_wrap(int index, const meshcclTransport_t** out) {
                                   .memoryKey = fault_memory_key,
                                   .map = fault_map,
                                   .unmap = fault_unmap,
-                                  .get = fault_get};
+                                  .get = fault_get,
+                                  .put = fault_put,
+                                  .refusePuts = fault_refuse_puts};
     mci_globals.faulty[index] = table;
   }
   *out = mci_globals.faulty[index];

@@ -19,9 +19,18 @@ static meshcclResult_t no_get(void* ep, uint64_t remote, void* local, size_t byt
   MCI_FAIL(meshcclNotSupported, "this transport has no get: it cannot read memory of peers");
 }
 
+static meshcclResult_t no_put(void* ep, uint64_t remote, const void* local, size_t bytes) {
+  (void)ep, (void)remote, (void)local, (void)bytes;
+  MCI_FAIL(meshcclNotSupported, "this transport has no put: it cannot write memory of peers");
+}
+
+static void no_refuse(void* ep) { (void)ep; }
+
 void mci_transport_fill_stubs(meshcclTransport_t* table) {
   if (!table->memoryKey) table->memoryKey = no_memory_key;
   if (!table->map) table->map = no_map;
   if (!table->unmap) table->unmap = no_unmap;
   if (!table->get) table->get = no_get;
+  if (!table->put) table->put = no_put;
+  if (!table->refusePuts) table->refusePuts = no_refuse;
 }

@@ -68,4 +68,6 @@ const meshcclTransport_t mci_transport_shm = {
     .map = mci_shm_map,
     .unmap = mci_shm_unmap,
     .get = mci_shm_get,
+    .put = mci_shm_put,
+    .refusePuts = mci_shm_refuse_puts,
 };

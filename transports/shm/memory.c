@@ -3,13 +3,17 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shm.h"
+
+#define PUT_LIMIT_NS 1000000000ll
 
 struct key {
   uint64_t id, bytes, base, device, inode;
@@ -113,4 +117,49 @@ meshcclResult_t mci_shm_get(void* opaque, uint64_t remote, void* local, size_t b
     done += (size_t)n;
   }
   return meshcclSuccess;
+}
+
+static meshcclResult_t write_there(const struct mci_shm_ep* ep, uint64_t remote, const void* local, size_t bytes) {
+  if (ep->same_process) {
+    if (bytes) memcpy((void*)(uintptr_t)remote, local, bytes);
+    return meshcclSuccess;
+  }
+  for (size_t done = 0; done < bytes;) {
+    struct iovec here = {(char*)(uintptr_t)local + done, bytes - done};
+    struct iovec there = {(void*)(uintptr_t)(remote + done), bytes - done};
+    ssize_t n = process_vm_writev(ep->address.pid, &here, 1, &there, 1, 0);
+    if (n <= 0)
+      return mci_shm_fail(ep->ctx, meshcclRemoteError,
+                          "shm: %zu bytes at %#llx of rank %d (process %d) cannot be written: %s", bytes - done,
+                          (unsigned long long)(remote + done), ep->peer_rank, ep->address.pid,
+                          strerror(n < 0 ? errno : EFAULT));
+    done += (size_t)n;
+  }
+  return meshcclSuccess;
+}
+
+/* Either we see that the peer refuses, or it sees that we write and waits. */
+meshcclResult_t mci_shm_put(void* opaque, uint64_t remote, const void* local, size_t bytes) {
+  struct mci_shm_ep* ep = opaque;
+  struct mci_shm_ring* ring = ep->tx.ring;
+  if (!ring) return meshcclBusy;
+  atomic_store_explicit(&ring->putting, 1, memory_order_seq_cst);
+  meshcclResult_t result = meshcclBusy;
+  if (!atomic_load_explicit(&ring->refuses, memory_order_seq_cst)) result = write_there(ep, remote, local, bytes);
+  atomic_store_explicit(&ring->putting, 0, memory_order_release);
+  return result;
+}
+
+/* The limit is for a peer that has died or was stopped in between. */
+void mci_shm_refuse_puts(void* opaque) {
+  struct mci_shm_ep* ep = opaque;
+  struct mci_shm_ring* ring = ep->rx.ring;
+  struct timespec start, now;
+  atomic_store_explicit(&ring->refuses, 1, memory_order_seq_cst);
+  clock_gettime(CLOCK_MONOTONIC, &start);
+  while (atomic_load_explicit(&ring->putting, memory_order_seq_cst)) {
+    sched_yield();
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if ((now.tv_sec - start.tv_sec) * 1000000000ll + now.tv_nsec - start.tv_nsec > PUT_LIMIT_NS) break;
+  }
 }

@@ -44,6 +44,8 @@ struct mci_shm_ring {
   _Alignas(128) _Atomic uint64_t sender;     /* token of the one context that may write; 0: not claimed yet */
   _Alignas(128) _Atomic uint32_t wants_room; /* the sender sleeps until messages are consumed */
   _Alignas(128) _Atomic uint64_t consumed;   /* messages the receiver is through with */
+  _Alignas(128) _Atomic uint32_t putting;    /* the sender writes to memory of the receiver, or is about to */
+  _Alignas(128) _Atomic uint32_t refuses;    /* the receiver lets it do so no more */
   _Alignas(128) struct mci_shm_cell cells[MCI_SHM_CELLS];
   _Alignas(128) unsigned char data[MCI_SHM_DATA];
 };

@@ -108,6 +108,8 @@ meshcclResult_t mci_shm_memory_key(void* ctx, const meshcclMemory_t* memory, voi
 meshcclResult_t mci_shm_map(void* ep, const void* key, void** base);
 void mci_shm_unmap(void* ep, const void* key, void* base);
 meshcclResult_t mci_shm_get(void* ep, uint64_t remote, void* local, size_t bytes, void* token);
+meshcclResult_t mci_shm_put(void* ep, uint64_t remote, const void* local, size_t bytes);
+void mci_shm_refuse_puts(void* ep);
 
 /* Reads a flag of the other side after something was published to it, in an order that a sleeper can rely on: it sets
  * the flag, has a barrier run on all processors (membarrier) and then looks at what was published. Without membarrier

@@ -28,6 +28,7 @@ void case_idle_handle_calms_down(const suite_subject* subject, suite_mode mode);
 /* cases_memory.c */
 void case_map_shows_writes(const suite_subject* subject, suite_mode mode);
 void case_get_reads_the_bytes(const suite_subject* subject, suite_mode mode);
+void case_put_writes_the_bytes(const suite_subject* subject, suite_mode mode);
 
 /* Two connected parties in this process (one, linked to itself, where the subject is SUITE_SELF_ONLY). */
 typedef struct {

@@ -177,3 +177,47 @@ static void get_body(const suite_subject* subject, suite_world* world, int rank,
 void case_get_reads_the_bytes(const suite_subject* subject, suite_mode mode) {
   suite_spread(subject, mode, seats(subject), get_body, NULL, -1);
 }
+
+/* ---- put ---- */
+
+/* The last rank writes into the first one's memory, in two overlapping stretches; then that one refuses. */
+static meshcclResult_t put_pattern(memory_seat* seat, unsigned salt) {
+  const suite_party* party = &seat->party;
+  const suite_link* link = &seat->party.links[0];
+  unsigned char* bytes = malloc(MEMORY_BYTES);
+  suite_pattern_fill(bytes, MEMORY_BYTES, salt, 0);
+  meshcclResult_t result = party->transport->put(link->ep, seat->owner.base, bytes, MEMORY_BYTES - 1);
+  if (result == meshcclSuccess)
+    result = party->transport->put(link->ep, seat->owner.base + 4095, bytes + 4095, MEMORY_BYTES - 4095);
+  free(bytes);
+  return result;
+}
+
+static void put_body(const suite_subject* subject, suite_world* world, int rank, const void* argument) {
+  (void)argument;
+  memory_seat* seat = calloc(1, sizeof *seat);
+  seat_open(seat, subject, world, rank);
+  suite_party* party = &seat->party;
+  char can = party->transport->put && (party->links[0].figures.flags & MESHCCL_CAN_PUT) != 0;
+  suite_gather(world, rank, &can, 1);
+  bool writes = world->blobs[seat->last][0] != 0;
+  sync_all(seat); /* the blobs are read */
+  if (rank == seat->last && writes) suite_check(world, put_pattern(seat, 3) == meshcclSuccess, "put: %s", party->cause);
+  sync_all(seat);
+  if (rank == 0 && writes) {
+    suite_check(world, suite_pattern_check(seat->memory.base, MEMORY_BYTES, 3) == MEMORY_BYTES, "put wrote other bytes");
+    party->transport->refusePuts(party->links[seat->last].ep);
+  }
+  sync_all(seat);
+  if (rank == seat->last && writes) suite_check(world, put_pattern(seat, 4) == meshcclBusy, "put after it was refused");
+  sync_all(seat);
+  if (rank == 0 && writes)
+    suite_check(world, suite_pattern_check(seat->memory.base, MEMORY_BYTES, 3) == MEMORY_BYTES, "put wrote though refused");
+  sync_all(seat);
+  seat_close(seat);
+  free(seat);
+}
+
+void case_put_writes_the_bytes(const suite_subject* subject, suite_mode mode) {
+  suite_spread(subject, mode, seats(subject), put_body, NULL, -1);
+}

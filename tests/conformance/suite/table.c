@@ -45,5 +45,6 @@ const suite_case suite_cases[] = {
     {"an idle handle calms down", case_idle_handle_calms_down, IN_ONE_THREAD, 0},
     {"map shows the owner's writes or is not supported", case_map_shows_writes, IN_THREADS | 1u << MODE_PROCESSES, 0},
     {"get reads the bytes or is not supported", case_get_reads_the_bytes, IN_THREADS | 1u << MODE_PROCESSES, 0},
+    {"put writes the bytes until it is refused", case_put_writes_the_bytes, IN_THREADS | 1u << MODE_PROCESSES, 0},
 };
 const size_t suite_cases_count = MCI_COUNT(suite_cases);

@@ -93,6 +93,7 @@ static void empty_optional_slots_become_stubs_that_say_so(void** state) {
   table.map = NULL;
   table.unmap = NULL;
   table.get = NULL;
+  table.put = NULL;
   check_ok(mci_transport_register(&table));
   name[0] = 'x'; /* the table and its name were copied */
   uint32_t n;
@@ -102,6 +103,8 @@ static void empty_optional_slots_become_stubs_that_say_so(void** state) {
   check_fails(bare->memoryKey(NULL, NULL, NULL), meshcclNotSupported, "memoryKey");
   check_fails(bare->map(NULL, NULL, NULL), meshcclNotSupported, "map");
   check_fails(bare->get(NULL, 0, NULL, 0, NULL), meshcclNotSupported, "get");
+  check_fails(bare->put(NULL, 0, NULL, 0), meshcclNotSupported, "put");
+  bare->refusePuts(NULL);
   bare->unmap(NULL, NULL, NULL);
   assert_ptr_equal(bare->send, mci_transport_self.send);
 }

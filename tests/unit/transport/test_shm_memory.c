@@ -1,4 +1,4 @@
-/* shm: mapping a peer's memory by key and reading its memory by address. */
+/* shm: mapping a peer's memory by key, reading and writing its memory by address. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -61,8 +61,13 @@ static int map_and_get(int fd, void* arg) {
   if ((got == meshcclSuccess) != ((figures.flags & MESHCCL_CAN_GET) != 0)) return 6;
   if (got == meshcclSuccess && differing(copy, BYTES, 3) != 0) return 7;
   if (SHM->get(ep, 16, copy, 8, NULL) != (got == meshcclSuccess ? meshcclRemoteError : meshcclNotSupported)) return 8;
-  tell(fd, "x", 1);
-  hear(fd, &step, 1); /* the owner has freed */
+  bool puts = figures.flags & MESHCCL_CAN_PUT;
+  fill(copy, BYTES, 7);
+  if (puts && SHM->put(ep, offer.address, copy, BYTES) != meshcclSuccess) return 11;
+  if (puts && SHM->put(ep, 16, copy, 8) != meshcclRemoteError) return 12;
+  tell(fd, puts ? "p" : "x", 1);
+  hear(fd, &step, 1); /* the owner has freed and refuses */
+  if (SHM->put(ep, offer.address, copy, BYTES) != meshcclBusy) return 13;
   if (differing(base, BYTES, 2) != 0) return 9;
   SHM->unmap(ep, offer.key, base);
   if (SHM->map(ep, offer.key, &base) != meshcclRemoteError) return 10;
@@ -93,9 +98,13 @@ static void another_process_maps_and_reads(void** state) {
   fill(region.base, BYTES, 2);
   tell(fd, "x", 1);
   hear(fd, &step, 1);
+  assert_int_equal(differing(private, BYTES, step == 'p' ? 7 : 3), 0);
   check_ok(mci_shared_free(region.base));
+  void* ep = rig_connect(&own, &peer);
+  SHM->refusePuts(ep);
   tell(fd, "x", 1);
   assert_int_equal(join_child(pid, fd), 0);
+  SHM->disconnect(ep);
   SHM->close(own.ctx);
 }
 
@@ -117,6 +126,16 @@ static void within_a_process_a_map_outlives_the_owners(void** state) {
   static unsigned char copy[BYTES];
   check_ok(SHM->get(ab, (uintptr_t)region.base, copy, BYTES, NULL));
   assert_int_equal(differing(copy, BYTES, 4), 0);
+  fill(copy, BYTES, 5);
+  check_ok(SHM->put(ab, (uintptr_t)region.base, copy, BYTES));
+  assert_int_equal(differing(region.base, BYTES, 5), 0);
+  void* ba = rig_connect(&b, &a);
+  SHM->refusePuts(ba);
+  fill(copy, BYTES, 6);
+  assert_int_equal(SHM->put(ab, (uintptr_t)region.base, copy, BYTES), meshcclBusy);
+  assert_int_equal(differing(region.base, BYTES, 5), 0);
+  SHM->disconnect(ba);
+  fill(region.base, BYTES, 4);
   check_ok(mci_shared_free(region.base));
   assert_int_equal(differing(base, BYTES, 4), 0); /* an owner that fails does not take its peers along */
   SHM->unmap(ab, key, base);
