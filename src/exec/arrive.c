@@ -126,6 +126,7 @@ static meshcclResult_t take_reference(mci_lane* lane, const mci_header* header) 
   } else if (header->region == MCI_RAW_ADDRESS && (peer->figures.flags & MESHCCL_CAN_GET) && header->offset != 0 &&
              header->bytes <= peer->engine->options.slice_bytes) {
     arrival->remote = header->offset;
+    arrival->puts = header->flags & MCI_REF_PUTS;
   } else {
     const mci_mapping* mapping = header->region < peer->nmappings ? &peer->mappings[header->region] : NULL;
     if (!mapping || !mapping->base || header->offset > mapping->bytes ||
@@ -169,6 +170,10 @@ static meshcclResult_t take(mci_peer* peer, const mci_header* header, size_t byt
       return take_value(lane, header, bytes, data, places, nplaces, token);
     case MCI_MSG_REF:
       return take_reference(lane, header);
+    case MCI_MSG_ASK:
+      return mci_lane_asked(lane, header);
+    case MCI_MSG_PUT:
+      return mci_lane_was_put(lane, header);
     default:
       MCI_FAIL(meshcclInternalError, "rank %u sent a message of unknown kind %u", peer->rank, header->kind);
   }
@@ -206,7 +211,9 @@ static void sent(void* self, void* token, meshcclResult_t result) {
   if (result != meshcclSuccess) {
     lost(port->engine, result); /* the operation does not end as if all had gone well */
   } else if (fetched) {
-    ((mci_arrival*)((uintptr_t)token & ~MCI_FETCH_TOKEN))->full = true;
+    mci_arrival* arrival = (mci_arrival*)((uintptr_t)token & ~MCI_FETCH_TOKEN);
+    arrival->got = true;
+    arrival->full = !arrival->asked;
   } else if (op && port->engine->error == meshcclSuccess) {
     op->outstanding--;
   }

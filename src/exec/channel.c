@@ -160,6 +160,32 @@ static uint64_t slice_length(const mci_engine* engine, const mci_run* run, const
   return MCI_MIN(per_slice, chan->elements - chan->slice * per_slice);
 }
 
+#define LEAST_SHARED 32768u          /* bytes of a slice: for less the question takes longer than the copy */
+#define LEAST_PUT ((uint64_t)256 << 10) /* bytes of a message */
+
+/* How much of what one of two ranks lends the other shall write to its place itself; the rest is read. What it has just
+ * computed, or its cache holds for it, takes twice as long to be taken out of that cache; and the root of a broadcast has
+ * nothing else to do. */
+static uint32_t written_by_peer(const mci_run* run, const mci_chan* chan, const mci_arrival* front) {
+  if (!front->puts || run->program->nranks != 2) return 0;
+  switch (run->program->coll) {
+    case MCI_ALL_REDUCE:
+      return front->bytes;
+    case MCI_ALL_GATHER:
+      return chan->elements * run->op->type_size > LEAST_PUT ? front->bytes : 0;
+    case MCI_BROADCAST:
+      return front->bytes < LEAST_SHARED ? 0 : front->bytes / 2 / 4096 * 4096;
+    default:
+      return 0;
+  }
+}
+
+/* Brings what the peer lends by address to where it belongs, or to a place of the lane's own. */
+static meshcclResult_t fetch(const mci_run* run, const mci_chan* chan, mci_lane* lane, const mci_arrival** front) {
+  void* place = mci_place_of_front(run->op, chan, lane);
+  return mci_lane_fetch_front(lane, place, place ? written_by_peer(run, chan, *front) : 0, front);
+}
+
 /* Whether every arrival of this slice is there, and is what it should be. What peers lend by address is read as it comes.
  */
 static meshcclResult_t arrivals_there(mci_engine* engine, const mci_run* run, const mci_chan* chan, bool* there) {
@@ -172,8 +198,7 @@ static meshcclResult_t arrivals_there(mci_engine* engine, const mci_run* run, co
     if (front && (front->sequence != run->op->sequence || front->fingerprint != run->op->fingerprint ||
                   front->bytes != bytes))
       return mci_mismatch(engine, run->op, operand->lane, front);
-    if (front && front->remote)
-      MCI_TRY(mci_lane_fetch_front(operand->lane, mci_place_of_front(run->op, chan, operand->lane), &front));
+    if (front && front->remote) MCI_TRY(fetch(run, chan, operand->lane, &front));
     *there = *there && front;
   }
   return meshcclSuccess;
@@ -200,8 +225,10 @@ static meshcclResult_t choose_staging(mci_engine* engine, const mci_run* run, mc
     mci_operand_state* operand = &chan->operands[k];
     if (is_local(&operand->arg)) continue;
     const mci_departure* d = mci_lane_departure(operand->lane, operand->departure);
-    bool lent = operand->lane->peer->raw || mci_lane_maps(operand->lane, d) ||
-                (chan->step->nsrc == 1 && mci_lane_lends(operand->lane, d)); /* a copy more would be the only pass */
+    /* A copy to the slot would be the only pass, or this rank will write the result where the peer wants it. */
+    bool reads = chan->step->nsrc == 1 || run->program->coll == MCI_ALL_REDUCE;
+    bool lent =
+        operand->lane->peer->raw || mci_lane_maps(operand->lane, d) || (reads && mci_lane_lends(operand->lane, d));
     if (room > 0 && (only_spills || !lent || (streams(run) && !operand->lane->peer->raw)) &&
         mci_lane_takes_slot(operand->lane, operand->departure, chan->slice)) {
       chan->staged_now |= (uint64_t)1 << k;

@@ -136,12 +136,30 @@ static bool outgrows_caches(const mci_engine* engine, const mci_op* op) {
   return bytes >= CACHED_BYTES / ranks;
 }
 
+/* Up to here two ranks of a host do without slots, measured: with vectors of an all-reduce, and with others. */
+#define PAIR_SUMS ((uint64_t)16 << 20)
+#define PAIR_COPIES ((uint64_t)32 << 20)
+
 /* Reading by address pays while messages stay in the caches, and earlier where they are stored as they come than where
- * they are folded. In an all-reduce it never paid: its slices are sent while others are folded. A send does without,
- * so that it ends before its receiver calls where slots hold all of it. */
-static uint64_t fetched_bytes(mci_coll coll) {
-  if (coll == MCI_ALL_REDUCE || coll == MCI_SEND_RECV) return 0;
-  return mci_coll_reduces(coll) ? (uint64_t)256 << 10 : (uint64_t)1 << 20;
+ * they are folded. Two ranks also write to each other (channel.c), which pays longer; one slot serves all peers where
+ * there are more of them. A send does without, so that it ends before its receiver calls where slots hold all of it. */
+static uint64_t fetched_bytes(const mci_op* op) {
+  const mci_program* program = op->run->program;
+  uint64_t bytes = vector_elements(op) * op->type_size;
+  bool pair = program->nranks == 2;
+  switch (program->coll) {
+    case MCI_SEND_RECV:
+      return 0;
+    case MCI_ALL_REDUCE:
+      return pair && bytes <= PAIR_SUMS ? UINT64_MAX : 0;
+    case MCI_ALL_GATHER:
+    case MCI_BROADCAST:
+      if (pair && bytes <= PAIR_COPIES) return UINT64_MAX;
+      break;
+    default:
+      break;
+  }
+  return !mci_coll_reduces(program->coll) || pair ? (uint64_t)1 << 20 : (uint64_t)256 << 10;
 }
 
 /* PreMulSum: the scaled input takes the place of the input. */
@@ -211,7 +229,7 @@ static meshcclResult_t start_op(mci_engine* engine, mci_op* op) {
   find_memory(engine, op);
   if (!op->small) mci_lane_forget_shared(engine);
   op->outgrows_caches = outgrows_caches(engine, op);
-  op->fetched_bytes = fetched_bytes(run->program->coll);
+  op->fetched_bytes = fetched_bytes(op);
   for (uint32_t c = 0; c < run->program->nchannels; c++) {
     mci_chan* chan = &run->channels[c];
     chan->phase = MCI_CHAN_LOAD;
@@ -331,7 +349,7 @@ static void drop_departures(mci_engine* engine) {
     }
     lane->head = lane->tail;
     memset(lane->in_flight, 0, sizeof lane->in_flight);
-    lane->references = 0;
+    lane->references = lane->asks = 0;
     lane->listed = false;
   }
   engine->listed = NULL;
@@ -342,6 +360,7 @@ static void drop_departures(mci_engine* engine) {
 static void end_all(mci_engine* engine) {
   meshcclResult_t result = engine->error;
   drop_departures(engine);
+  mci_peer_refuse_puts(engine);
   mci_op *active = engine->active, *queued = engine->queue_head;
   engine->active = engine->queue_head = engine->queue_tail = NULL;
   engine->nactive = 0;

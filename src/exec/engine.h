@@ -13,15 +13,17 @@ static inline uint64_t mci_read(const _Atomic uint64_t* counter) {
   return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-enum { MCI_MSG_DATA = 1, MCI_MSG_REF, MCI_MSG_ACK, MCI_MSG_KEY, MCI_MSG_FORGET, MCI_MSG_HELLO };
+enum { MCI_MSG_DATA = 1, MCI_MSG_REF, MCI_MSG_ACK, MCI_MSG_KEY, MCI_MSG_FORGET, MCI_MSG_HELLO, MCI_MSG_ASK, MCI_MSG_PUT };
 #define MCI_RAW_ADDRESS UINT32_MAX
 #define MCI_FETCH_TOKEN ((uintptr_t)1) /* tells a transport's token of an arrival that is read from one of an operation */
 #define MCI_MAX_CREDITS 64
 #define MCI_MAX_TRANSPORTS 8
 
+#define MCI_REF_PUTS 1 /* who lends writes it to where it is asked to */
+
 /* What travels in front of every message. `ack` counts the messages consumed on the lane of the other direction. */
 typedef struct {
-  uint8_t kind, unused;
+  uint8_t kind, flags;
   uint16_t channel;
   uint32_t sequence, fingerprint, ack, bytes, region;
   uint64_t offset;
@@ -80,7 +82,17 @@ typedef struct {
   uint64_t remote; /* not 0: what the peer lends at this address of its own is still to be read from there */
   uint32_t bytes, sequence, fingerprint;
   bool full, by_reference;
+  bool puts;  /* the peer writes it to where it is asked to */
+  bool asked; /* it was asked to and has not said that it has */
+  bool got;   /* what is read of it has come */
 } mci_arrival;
+
+/* A slice that is lent by address, and the end of it that the receiver wants written to `to`. */
+typedef struct {
+  const char* at;
+  uint64_t to; /* 0: nothing is to be written */
+  uint32_t bytes, asked;
+} mci_lent;
 
 struct mci_peer;
 
@@ -98,6 +110,8 @@ typedef struct mci_lane {
   mci_op* in_flight[MCI_MAX_CREDITS]; /* whose memory slice number i % 64 lends, NULL none */
   uint64_t references;                /* bit i % 64: slice i went by reference */
   mci_slot* slots_out[MCI_MAX_CREDITS]; /* where slice number i % 64 stands, NULL: not in a slot */
+  mci_lent lent[MCI_MAX_CREDITS];       /* valid where a slice is asked for */
+  uint64_t asks;                        /* bit i % 64: slice i is to be written to the peer's memory */
   /* in */
   mci_arrival arrivals[MCI_MAX_CREDITS];
   uint64_t arrived, consumed, ack_sent;
@@ -229,6 +243,7 @@ struct mci_engine {
   uint32_t short_rounds;         /* in which not all transports were asked */
   bool callers_first;            /* an operation has just ended: what its caller need not wait for comes later */
   uint32_t unconsumed;           /* messages that have come and no step has taken */
+  uint32_t asked;                /* arrivals that peers have been asked to write where they belong */
   uint32_t references;           /* slices that peers still read where they stand: staging included */
   uint32_t sequence;             /* of the last collective started */
   mci_slot *slots, *free_slots, *last_free_slot;
@@ -269,8 +284,12 @@ void mci_peer_unmap(mci_peer* peer, uint32_t number);
 meshcclResult_t mci_peer_broke(mci_peer* peer, meshcclResult_t result, const char* why);
 meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces,
                               void* token);
-/* Reads what the front arrival lends by address. Success: it stands at `to`. Busy: not yet. */
-meshcclResult_t mci_peer_fetch(mci_peer* peer, mci_arrival* arrival, void* to);
+/* Reads the first `bytes` of what the arrival lends by address to where it is to stand. Busy: not yet. */
+meshcclResult_t mci_peer_fetch(mci_peer* peer, mci_arrival* arrival, uint32_t bytes);
+/* Writes to where the peer asked for it. Busy: it has failed and wants nothing any more. */
+meshcclResult_t mci_peer_put(mci_peer* peer, uint64_t remote, const void* from, uint64_t bytes);
+/* No peer writes any more what this rank has asked for. */
+void mci_peer_refuse_puts(mci_engine* engine);
 
 /* lane.c */
 meshcclResult_t mci_lane_get(mci_engine* engine, uint32_t peer, uint16_t channel, mci_lane** out);
@@ -295,8 +314,12 @@ static inline const mci_arrival* mci_lane_front(const mci_lane* lane) {
   return lane->consumed != lane->arrived && front->full ? front : NULL;
 }
 /* The same, when its bytes stand in this process: `to` or, when that is NULL, a place of the lane's own is where a slice
- * that the peer lends by address is read to. *out is NULL while that is not done. */
-meshcclResult_t mci_lane_fetch_front(mci_lane* lane, void* to, const mci_arrival** out);
+ * that the peer lends by address is brought to. The peer is asked to write the last `written` bytes of it there, the
+ * others are read. *out is NULL while that is not done. */
+meshcclResult_t mci_lane_fetch_front(mci_lane* lane, void* to, uint32_t written, const mci_arrival** out);
+/* The peer asks for a slice that is lent to it; it has written what it was asked for. */
+meshcclResult_t mci_lane_asked(mci_lane* lane, const mci_header* header);
+meshcclResult_t mci_lane_was_put(mci_lane* lane, const mci_header* header);
 void mci_lane_consume(mci_lane* lane);
 uint64_t mci_slice_elements(const mci_engine* engine, const mci_op* op);
 /* Whether the peer can map the memory of this departure. */

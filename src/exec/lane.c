@@ -152,6 +152,8 @@ static meshcclResult_t send_reference(mci_lane* lane, mci_departure* d, const vo
   if (lane->peer->raw || !region->id) {
     header.region = MCI_RAW_ADDRESS;
     header.offset = (uint64_t)(uintptr_t)at;
+    header.flags = lane->peer->figures.flags & MESHCCL_CAN_PUT ? MCI_REF_PUTS : 0;
+    lane->lent[lane->sent % MCI_MAX_CREDITS] = (mci_lent){.at = at, .bytes = (uint32_t)bytes};
   } else {
     MCI_TRY(mci_peer_announce(lane->peer, region, &header.region));
     header.offset = (uint64_t)((const char*)at - (const char*)region->base);
@@ -333,6 +335,22 @@ meshcclResult_t mci_lane_send_now(mci_lane* lane, mci_op* op, const char* at, ui
   return result;
 }
 
+/* Who asks waits for the slice and goes on when it is told that it has it. Busy: he refuses, having failed, or cannot be
+ * told yet. */
+static meshcclResult_t put_asked(mci_lane* lane) {
+  while (lane->asks) {
+    uint32_t i = (uint32_t)__builtin_ctzll(lane->asks);
+    mci_lent* lent = &lane->lent[i];
+    const char* from = lent->at + (lent->bytes - lent->asked);
+    if (lent->to) MCI_TRY(mci_peer_put(lane->peer, lent->to, from, lent->asked));
+    lent->to = 0;
+    mci_header header = {.kind = MCI_MSG_PUT, .channel = lane->channel, .ack = (uint32_t)lane->consumed, .region = i};
+    MCI_TRY(mci_peer_send(lane->peer, &header, NULL, 0, NULL));
+    lane->asks &= ~((uint64_t)1 << i);
+  }
+  return meshcclSuccess;
+}
+
 static meshcclResult_t send_ack(mci_lane* lane) {
   mci_header header = {.kind = MCI_MSG_ACK, .channel = lane->channel, .ack = (uint32_t)lane->consumed};
   MCI_TRY(mci_peer_send(lane->peer, &header, NULL, 0, NULL));
@@ -349,7 +367,7 @@ static bool ack_may_wait(const mci_lane* lane) {
 
 meshcclResult_t mci_lane_pump(mci_lane* lane) {
   if (!lane->peer->ep || lane->peer->broken) return meshcclSuccess;
-  meshcclResult_t result = meshcclSuccess;
+  meshcclResult_t result = MCI_UNLIKELY(lane->asks != 0) ? put_asked(lane) : meshcclSuccess;
   while (lane->head != lane->tail && result == meshcclSuccess) {
     mci_departure* d = mci_lane_departure(lane, lane->head);
     if (d->next == d->nslices) {
@@ -404,7 +422,20 @@ void mci_lane_acked(mci_lane* lane, uint32_t ack) {
   if (lane->head != lane->tail) mci_lane_list(lane);
 }
 
-meshcclResult_t mci_lane_fetch_front(mci_lane* lane, void* to, const mci_arrival** out) {
+static meshcclResult_t ask(mci_lane* lane, char* to, uint32_t bytes) {
+  mci_header header = {.kind = MCI_MSG_ASK,
+                       .channel = lane->channel,
+                       .ack = (uint32_t)lane->consumed,
+                       .bytes = bytes,
+                       .region = lane->consumed % MCI_MAX_CREDITS,
+                       .offset = (uint64_t)(uintptr_t)to};
+  MCI_TRY(mci_peer_send(lane->peer, &header, NULL, 0, NULL));
+  lane->arrivals[header.region].asked = true;
+  lane->peer->engine->asked++;
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_lane_fetch_front(mci_lane* lane, void* to, uint32_t written, const mci_arrival** out) {
   mci_engine* engine = lane->peer->engine;
   *out = mci_lane_front(lane);
   if (!*out || !(*out)->remote) return meshcclSuccess;
@@ -415,9 +446,38 @@ meshcclResult_t mci_lane_fetch_front(mci_lane* lane, void* to, const mci_arrival
     engine->stats.memory_bytes += engine->options.slice_bytes;
   }
   mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
-  meshcclResult_t result = mci_peer_fetch(lane->peer, front, to ? to : lane->fetched);
-  if (result == meshcclSuccess) *out = front;
+  char* at = to ? to : lane->fetched;
+  uint32_t read = front->bytes - written;
+  meshcclResult_t result = written ? ask(lane, at + read, written) : meshcclSuccess;
+  if (result != meshcclSuccess) return result == meshcclBusy ? meshcclSuccess : result;
+  front->data = at;
+  front->full = false;
+  front->got = read == 0;
+  if (read) result = mci_peer_fetch(lane->peer, front, read);
+  front->remote = 0;
+  if (front->full) *out = front;
   return result == meshcclBusy ? meshcclSuccess : result;
+}
+
+meshcclResult_t mci_lane_asked(mci_lane* lane, const mci_header* header) {
+  uint32_t i = header->region;
+  bool known = i < MCI_MAX_CREDITS && lane->in_flight[i] && lane->lent[i].at;
+  if (!known || header->bytes > lane->lent[i].bytes)
+    MCI_FAIL(meshcclInternalError, "rank %u asks for what is not lent to it", lane->peer->rank);
+  lane->lent[i].to = header->offset;
+  lane->lent[i].asked = header->bytes;
+  lane->asks |= (uint64_t)1 << i;
+  mci_lane_list(lane);
+  return meshcclSuccess;
+}
+
+meshcclResult_t mci_lane_was_put(mci_lane* lane, const mci_header* header) {
+  mci_arrival* arrival = &lane->arrivals[header->region % MCI_MAX_CREDITS];
+  if (!arrival->asked) MCI_FAIL(meshcclInternalError, "rank %u has written what it was not asked for", lane->peer->rank);
+  arrival->asked = false;
+  arrival->full = arrival->got;
+  lane->peer->engine->asked--;
+  return meshcclSuccess;
 }
 
 /* References are acknowledged at once, because the sender's memory waits for it; values when half of the credits is used,

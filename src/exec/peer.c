@@ -200,17 +200,27 @@ meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const me
   return mci_peer_broke(peer, result, mci_error_last());
 }
 
-meshcclResult_t mci_peer_fetch(mci_peer* peer, mci_arrival* arrival, void* to) {
+meshcclResult_t mci_peer_put(mci_peer* peer, uint64_t remote, const void* from, uint64_t bytes) {
   if (MCI_UNLIKELY(peer->broken)) return meshcclBusy;
-  uint64_t remote = arrival->remote;
-  arrival->remote = 0;
-  arrival->data = to;
-  arrival->full = false; /* until the transport says that it is over, which may be within get() */
-  meshcclResult_t result =
-      transport_of(peer)->get(peer->ep, remote, to, arrival->bytes, (void*)((uintptr_t)arrival | MCI_FETCH_TOKEN));
-  if (result == meshcclInProgress) return meshcclBusy;
+  meshcclResult_t result = transport_of(peer)->put(peer->ep, remote, from, bytes);
+  if (MCI_LIKELY(result == meshcclSuccess || result == meshcclBusy)) return result;
+  return mci_peer_broke(peer, result, mci_error_last());
+}
+
+void mci_peer_refuse_puts(mci_engine* engine) {
+  for (uint32_t p = 0; p < engine->npeers && engine->asked; p++)
+    if (engine->peers[p]->ep) transport_of(engine->peers[p])->refusePuts(engine->peers[p]->ep);
+  engine->asked = 0;
+}
+
+meshcclResult_t mci_peer_fetch(mci_peer* peer, mci_arrival* arrival, uint32_t bytes) {
+  if (MCI_UNLIKELY(peer->broken)) return meshcclBusy;
+  meshcclResult_t result = transport_of(peer)->get(peer->ep, arrival->remote, (void*)(uintptr_t)arrival->data, bytes,
+                                                   (void*)((uintptr_t)arrival | MCI_FETCH_TOKEN));
+  if (result == meshcclInProgress) return meshcclBusy; /* the transport may have said within get() that it is over */
   if (MCI_UNLIKELY(result != meshcclSuccess)) return mci_peer_broke(peer, result, mci_error_last());
-  arrival->full = true;
+  arrival->got = true;
+  arrival->full = !arrival->asked;
   return meshcclSuccess;
 }
 

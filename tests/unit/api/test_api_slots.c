@@ -88,6 +88,21 @@ static void vectors_beyond_the_caches(void** state) {
   run_scenes(rows, MCI_COUNT(rows));
 }
 
+/* Two ranks write sums, gathered blocks and half of a broadcast to each other's ordinary memory. */
+static void two_ranks_write_to_each_other(void** state) {
+  (void)state;
+  static const scene rows[] = {
+      {"direct", NULL, NULL, NULL, 2, AS_PROCESSES, 400001, false, ALL_REDUCE, REDUCE},
+      {"direct", "32K", "1", NULL, 2, AS_THREADS, 150001, false, ALL_REDUCE, REDUCE},
+      {"direct", "64K", "2", "shm:delay=1ms..2ms,rank=1", 2, AS_PROCESSES, 100001, false, ALL_REDUCE, BROADCAST},
+      {"direct", "64K", "2", "shm:delay=1ms,rank=0", 2, AS_THREADS, 100001, false, ALL_REDUCE, BROADCAST},
+      {"ring", "64K", "4", NULL, 2, AS_PROCESSES, 150001, false, ALL_REDUCE, BROADCAST},
+      {"tree", "64K", "4", NULL, 2, AS_PROCESSES, 150001, false, ALL_REDUCE, BROADCAST},
+      {"halving_doubling", NULL, NULL, NULL, 2, AS_PROCESSES, 150001, false, ALL_REDUCE, ALL_REDUCE},
+  };
+  run_scenes(rows, MCI_COUNT(rows));
+}
+
 static int call_until_it_fails(rank_env* env) {
   const scene* s = env->arg;
   meshcclComm_t comm;
@@ -108,6 +123,8 @@ static void a_connection_that_breaks_midway_ends_all(void** state) {
   scene rows[] = {
       {"direct", "16K", "2", "shm:reset=40,rank=1,peer=0", 4, AS_PROCESSES, 150001, false, 0, 0},
       {"direct", "16K", "1", "shm:reset=25,rank=2", 3, AS_THREADS, 150001, false, 0, 0},
+      {"direct", "32K", "2", "shm:reset=30,rank=0", 2, AS_PROCESSES, 150001, false, 0, 0},
+      {"direct", "32K", "2", "shm:reset=31,rank=1", 2, AS_THREADS, 150001, false, 0, 0},
   };
   for (size_t i = 0; i < MCI_COUNT(rows); i++) {
     set_scene(&rows[i]);
@@ -119,6 +136,7 @@ static void a_connection_that_breaks_midway_ends_all(void** state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(peers_share_a_slot), cmocka_unit_test(a_slow_peer_holds_a_slot_longer),
-      cmocka_unit_test(vectors_beyond_the_caches), cmocka_unit_test(a_connection_that_breaks_midway_ends_all)};
+      cmocka_unit_test(vectors_beyond_the_caches), cmocka_unit_test(two_ranks_write_to_each_other),
+      cmocka_unit_test(a_connection_that_breaks_midway_ends_all)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
