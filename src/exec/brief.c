@@ -1,4 +1,4 @@
-/* Brief channels: few steps on few bytes, without the machinery of channel.c. All that does not change from call to
+/* Brief channels: few steps with short messages, without the machinery of channel.c. All that does not change from call to
  * call (lanes, places, lengths) is worked out once per count and type; a step then sends its values at once, or folds
  * what has arrived where it arrived. The messages are the same, so that a peer may run the channel either way.
  *
@@ -97,17 +97,16 @@ static meshcclResult_t work_out(mci_engine* engine, const mci_run* run, const mc
   brief->nsteps = 0;
   mci_cursor cursor;
   mci_cursor_start(&cursor, chan->channel);
+  uint64_t most = MCI_MIN(mci_slice_elements(engine, op), MCI_SMALL_BYTES / op->type_size);
   uint32_t noperands = 0;
-  for (const mci_instr* instr; (instr = mci_cursor_next(&cursor));) {
+  for (const mci_instr* instr; brief->fits && (instr = mci_cursor_next(&cursor));) {
     step* s = &brief->steps[brief->nsteps++];
     uint32_t first = noperands;
     noperands += (uint32_t)instr->ndst + instr->nsrc;
-    if (noperands > MOST_OPERANDS) {
-      brief->fits = false;
-      break;
-    }
+    brief->fits = noperands <= MOST_OPERANDS;
+    if (!brief->fits) break;
     MCI_TRY(work_out_step(engine, run, chan, &cursor, instr, first, s));
-    brief->fits = brief->fits && s->elements <= mci_slice_elements(engine, op);
+    brief->fits = brief->fits && s->elements <= most;
   }
   brief->count = op->count;
   brief->type_size = op->type_size;
@@ -118,7 +117,7 @@ static meshcclResult_t work_out(mci_engine* engine, const mci_run* run, const mc
 meshcclResult_t mci_brief_start(mci_engine* engine, const mci_run* run, mci_chan* chan) {
   const mci_op* op = run->op;
   mci_brief* brief = chan->brief;
-  if (!brief || !op->small || op->scaled || !op->host_memory[0] || !op->host_memory[1]) return meshcclSuccess;
+  if (!brief || op->scaled || !op->host_memory[0] || !op->host_memory[1]) return meshcclSuccess;
   if (!brief->known || brief->count != op->count || brief->type_size != op->type_size)
     MCI_TRY(work_out(engine, run, chan));
   if (brief->fits) chan->phase = MCI_CHAN_BRIEF;
@@ -143,9 +142,10 @@ static bool can_send(const operand* operands, const step* s, uint64_t bytes) {
   return true;
 }
 
-/* All that arrives in this step is there, and is what it should be. */
-static meshcclResult_t arrived(mci_engine* engine, const mci_op* op, const operand* operands, const step* s,
-                               bool* out) {
+/* All that arrives in this step is there, and is what it should be. What is still to be read from a peer's memory is
+ * left to the channel. */
+static meshcclResult_t arrived(mci_engine* engine, const mci_op* op, mci_chan* chan, const operand* operands,
+                               const step* s, bool* out) {
   uint64_t bytes = s->elements * op->type_size;
   *out = false;
   for (uint16_t k = s->ndst; k < s->ndst + s->nsrc; k++) {
@@ -155,6 +155,10 @@ static meshcclResult_t arrived(mci_engine* engine, const mci_op* op, const opera
     if (!front) return meshcclSuccess;
     if (front->sequence != op->sequence || front->fingerprint != op->fingerprint || front->bytes != bytes)
       return mci_mismatch(engine, op, lane, front);
+    if (MCI_UNLIKELY(front->remote)) {
+      hand_over(chan);
+      return meshcclSuccess;
+    }
   }
   *out = true;
   return meshcclSuccess;
@@ -216,7 +220,7 @@ static meshcclResult_t run_step(mci_engine* engine, const mci_run* run, mci_chan
   const mci_brief* brief = chan->brief;
   const step* s = &brief->steps[chan->steps_done];
   const operand* operands = &brief->operands[s->first];
-  MCI_TRY(arrived(engine, run->op, operands, s, done));
+  MCI_TRY(arrived(engine, run->op, chan, operands, s, done));
   if (!*done) return meshcclSuccess;
   if (s->sends && !can_send(operands, s, s->elements * brief->type_size)) {
     hand_over(chan);

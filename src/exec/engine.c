@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SMALL_BYTES 8192
 #define EAGER_POLLS 4
 #define EVERY_PORT_ROUNDS 16
 
@@ -105,7 +104,7 @@ static uint64_t vector_elements(const mci_op* op) {
 static void find_memory(mci_engine* engine, mci_op* op) {
   const void* buffers[2] = {op->in, op->out};
   uint64_t bytes = vector_elements(op) * op->type_size, block = op->count * op->type_size;
-  op->small = bytes <= SMALL_BYTES;
+  op->small = bytes <= MCI_SMALL_BYTES;
   for (int i = 0; i < 2; i++) {
     op->regions[i].id = 0;
     op->host_memory[i] = engine->options.device->hostAccessible(engine->device_ctx, buffers[i]) != 0;

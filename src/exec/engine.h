@@ -18,6 +18,7 @@ enum { MCI_MSG_DATA = 1, MCI_MSG_REF, MCI_MSG_ACK, MCI_MSG_KEY, MCI_MSG_FORGET, 
 #define MCI_FETCH_TOKEN ((uintptr_t)1) /* tells a transport's token of an arrival that is read from one of an operation */
 #define MCI_MAX_CREDITS 64
 #define MCI_MAX_TRANSPORTS 8
+#define MCI_SMALL_BYTES 8192u /* of messages and vectors: by value, without asking whether they could be lent */
 
 #define MCI_REF_PUTS 1 /* who lends writes it to where it is asked to */
 
@@ -355,7 +356,7 @@ void mci_chan_explain(const mci_engine* engine, const mci_chan* chan, mci_str* o
 
 /* brief.c */
 meshcclResult_t mci_brief_create(const mci_channel* channel, mci_brief** out); /* NULL: not for this channel */
-/* When the operation is small enough: the channel's phase becomes MCI_CHAN_BRIEF. */
+/* When its messages are short enough: the channel's phase becomes MCI_CHAN_BRIEF. */
 meshcclResult_t mci_brief_start(mci_engine* engine, const mci_run* run, mci_chan* chan);
 meshcclResult_t mci_brief_run(mci_engine* engine, mci_run* run, mci_chan* chan, int* moved);
 /* A message stands at the front of the lane, for as long as this runs: a channel that waits for it goes on. */
