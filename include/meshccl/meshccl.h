@@ -165,7 +165,8 @@ meshcclResult_t meshcclCommGetStats(meshcclComm_t comm, meshcclCommStats_t* stat
 /* ---- memory ---------------------------------------------------------------------------------------------------------- */
 
 /* Page-aligned memory that ranks of the same host read without a copy. Not required for any call, only faster. Free
- * with meshcclMemFree before or after the communicators that used it. */
+ * with meshcclMemFree before or after the communicators that used it. From 4 MiB on it has huge pages where Linux gives
+ * them: when /sys/kernel/mm/transparent_hugepage/shmem_enabled says advise, within_size or always. */
 meshcclResult_t meshcclMemAlloc(void** ptr, size_t size);
 meshcclResult_t meshcclMemFree(void* ptr);
 
