@@ -120,6 +120,12 @@ bool mci_lane_lends(const mci_lane* lane, const mci_departure* d) {
   return lane->peer->raw || mci_lane_maps(lane, d) || fetches(lane, d);
 }
 
+/* A sum leaves the cache of the rank that made it faster than the peer takes it out, mapped or not. */
+static bool rather_puts(const mci_lane* lane, const mci_departure* d) {
+  return d->op->run->program->coll == MCI_ALL_REDUCE && d->buffer == 1 && fetches(lane, d) &&
+         (lane->peer->figures.flags & MESHCCL_CAN_PUT);
+}
+
 static mci_header data_header(const mci_lane* lane, const mci_departure* d, uint8_t kind, uint64_t bytes) {
   return (mci_header){.kind = kind,
                       .channel = lane->channel,
@@ -149,7 +155,7 @@ static void slice_left(mci_lane* lane, mci_departure* d, uint64_t bytes, bool le
 static meshcclResult_t send_reference(mci_lane* lane, mci_departure* d, const void* at, uint64_t bytes,
                                       const struct mci_shared_region* region, bool lent) {
   mci_header header = data_header(lane, d, MCI_MSG_REF, bytes);
-  if (lane->peer->raw || !region->id) {
+  if (lane->peer->raw || !region || !region->id) {
     header.region = MCI_RAW_ADDRESS;
     header.offset = (uint64_t)(uintptr_t)at;
     header.flags = lane->peer->figures.flags & MESHCCL_CAN_PUT ? MCI_REF_PUTS : 0;
@@ -283,7 +289,7 @@ static meshcclResult_t send_slice(mci_lane* lane, mci_departure* d) {
     uint64_t contiguous;
     void* at = mci_view_peek(&d->source, &contiguous);
     if (contiguous >= length) {
-      MCI_TRY(send_reference(lane, d, at, bytes, region_of(lane, d), true));
+      MCI_TRY(send_reference(lane, d, at, bytes, rather_puts(lane, d) ? NULL : region_of(lane, d), true));
       mci_view_take(&d->source, length, &contiguous);
       return meshcclSuccess;
     }

@@ -88,7 +88,7 @@ static void vectors_beyond_the_caches(void** state) {
   run_scenes(rows, MCI_COUNT(rows));
 }
 
-/* Two ranks write sums, gathered blocks and half of a broadcast to each other's ordinary memory. */
+/* Two ranks write sums, and in ordinary memory gathered blocks and half of a broadcast, to each other. */
 static void two_ranks_write_to_each_other(void** state) {
   (void)state;
   static const scene rows[] = {
@@ -96,6 +96,8 @@ static void two_ranks_write_to_each_other(void** state) {
       {"direct", "32K", "1", NULL, 2, AS_THREADS, 150001, false, ALL_REDUCE, REDUCE},
       {"direct", "64K", "2", "shm:delay=1ms..2ms,rank=1", 2, AS_PROCESSES, 100001, false, ALL_REDUCE, BROADCAST},
       {"direct", "64K", "2", "shm:delay=1ms,rank=0", 2, AS_THREADS, 100001, false, ALL_REDUCE, BROADCAST},
+      {"direct", "64K", "2", NULL, 2, AS_PROCESSES, 150001, true, ALL_REDUCE, BROADCAST},
+      {"direct", "64K", "1", NULL, 2, AS_THREADS, 150001, true, ALL_REDUCE, ALL_REDUCE},
       {"ring", "64K", "4", NULL, 2, AS_PROCESSES, 150001, false, ALL_REDUCE, BROADCAST},
       {"tree", "64K", "4", NULL, 2, AS_PROCESSES, 150001, false, ALL_REDUCE, BROADCAST},
       {"halving_doubling", NULL, NULL, NULL, 2, AS_PROCESSES, 150001, false, ALL_REDUCE, ALL_REDUCE},
