@@ -67,7 +67,12 @@ meshcclResult_t mci_shm_reach(void* opaque, const void* address, size_t bytes, m
   close(wake);
   uint32_t flags = MESHCCL_CAN_MAP;
   if (peer.pid == ctx->self.pid) flags |= MESHCCL_SAME_PROCESS;
-  if (mci_shm_get_works(&peer)) flags |= MESHCCL_CAN_GET | MESHCCL_CAN_PUT; /* one permission for both */
+  if (mci_shm_get_works(&peer)) {
+    flags |= MESHCCL_CAN_GET;
+    int process = mci_shm_process(&peer); /* one permission for both */
+    if (process >= 0) flags |= MESHCCL_CAN_PUT;
+    if (process >= 0) close(process);
+  }
   *figures = (meshcclTransportFigures_t){.lat_ns = 150,
                                          .bw_Bps = 10000000000u,
                                          .maxPayload = MCI_SHM_MAX_PAYLOAD,

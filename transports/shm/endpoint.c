@@ -2,6 +2,7 @@
  * in its rings stay where they are, and a later connect to the same context goes on where it stopped. */
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "shm.h"
 
@@ -63,6 +64,7 @@ static meshcclResult_t make(struct mci_shm_ctx* ctx, int peerRank, const struct 
   struct mci_shm_ep* ep = memset(memory, 0, sizeof *ep);
   ep->ctx = ctx;
   ep->peer_rank = peerRank;
+  ep->process = -1;
   ep->address = *address;
   ep->same_process = address->pid == ctx->self.pid;
   ep->asymmetric = (address->flags & ctx->self.flags & MCI_SHM_ADDRESS_BARRIER) != 0;
@@ -112,6 +114,7 @@ void mci_shm_ep_free(struct mci_shm_ep* ep) {
   struct mci_shm_ep** link = &ep->ctx->all;
   while (*link != ep) link = &(*link)->next;
   *link = ep->next;
+  if (ep->process >= 0) close(ep->process);
   mci_shm_detach(ep);
   free(ep);
 }

@@ -3,9 +3,11 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -70,7 +72,8 @@ static meshcclResult_t map_file(const struct mci_shm_ep* ep, const struct key* k
   return meshcclSuccess;
 }
 
-/* A mapping of its own also for a peer in this process: it outlives the owner's, who may fail and free at any moment. */
+/* A mapping of its own also for a peer in this process: it outlives the owner's, who may fail and free at any moment.
+ */
 meshcclResult_t mci_shm_map(void* opaque, const void* bytes, void** base) {
   const struct mci_shm_ep* ep = opaque;
   struct key key;
@@ -119,6 +122,20 @@ meshcclResult_t mci_shm_get(void* opaque, uint64_t remote, void* local, size_t b
   return meshcclSuccess;
 }
 
+/* What is read from a stranger who got the number of a dead process is dropped; what is written to him is not. */
+int mci_shm_process(const struct mci_shm_address* peer) {
+  int fd = pidfd_open(peer->pid, 0);
+  if (fd >= 0 && mci_shm_get_works(peer)) return fd;
+  if (fd >= 0) close(fd);
+  return -1;
+}
+
+static bool still_there(struct mci_shm_ep* ep) {
+  if (ep->same_process) return true;
+  if (ep->process < 0) ep->process = mci_shm_process(&ep->address);
+  return ep->process >= 0 && poll(&(struct pollfd){.fd = ep->process, .events = POLLIN}, 1, 0) == 0;
+}
+
 static meshcclResult_t write_there(const struct mci_shm_ep* ep, uint64_t remote, const void* local, size_t bytes) {
   if (ep->same_process) {
     if (bytes) memcpy((void*)(uintptr_t)remote, local, bytes);
@@ -145,7 +162,11 @@ meshcclResult_t mci_shm_put(void* opaque, uint64_t remote, const void* local, si
   if (!ring) return meshcclBusy;
   atomic_store_explicit(&ring->putting, 1, memory_order_seq_cst);
   meshcclResult_t result = meshcclBusy;
-  if (!atomic_load_explicit(&ring->refuses, memory_order_seq_cst)) result = write_there(ep, remote, local, bytes);
+  if (!atomic_load_explicit(&ring->refuses, memory_order_seq_cst)) {
+    result = still_there(ep) ? write_there(ep, remote, local, bytes)
+                             : mci_shm_fail(ep->ctx, meshcclRemoteError, "shm: rank %d (process %d) has ended",
+                                            ep->peer_rank, ep->address.pid);
+  }
   atomic_store_explicit(&ring->putting, 0, memory_order_release);
   return result;
 }

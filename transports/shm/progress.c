@@ -21,8 +21,8 @@ static __attribute__((cold)) void declare_broken(struct mci_shm_ep* ep) {
   host->broken(host->self, ep->peer, meshcclRemoteError, "shm: the peer wrote garbage into its ring");
 }
 
-/* One message at a time: a look at the next cell would take its line away from the sender, which has fetched it to write
- * there, for a message that is seldom there yet. */
+/* One message at a time: a look at the next cell would take its line away from the sender, which has fetched it to
+ * write there, for a message that is seldom there yet. */
 static int poll_endpoint(struct mci_shm_ep* ep) {
   const meshcclTransportHost_t* host = ep->ctx->host;
   struct mci_shm_message message;

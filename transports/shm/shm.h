@@ -63,6 +63,7 @@ struct mci_shm_ep {
   bool starved;    /* send() said Busy and no room was seen since */
   bool asymmetric; /* both sides have membarrier: no fence between a store and the look at a sleeper's flag */
   int wake_fd;     /* the peer's wake pipe */
+  int process;     /* that we write to: a pidfd, -1 before the first time */
   int peer_rank;
   struct mci_shm_address address;
   void *owner_page, *map_bell, *map_ring; /* the first: same process; the others: mappings to undo */
@@ -104,6 +105,8 @@ meshcclResult_t mci_shm_wait_handle(void* ctx, int* fd, uint32_t* poll_us);
 meshcclResult_t mci_shm_arm(void* ctx);
 /* memory.c */
 bool mci_shm_get_works(const struct mci_shm_address* peer);
+/* A pidfd of the peer's process, which becomes readable when it ends; -1: it has ended, or the system knows none. */
+int mci_shm_process(const struct mci_shm_address* peer);
 meshcclResult_t mci_shm_memory_key(void* ctx, const meshcclMemory_t* memory, void* key);
 meshcclResult_t mci_shm_map(void* ep, const void* key, void** base);
 void mci_shm_unmap(void* ep, const void* key, void* base);

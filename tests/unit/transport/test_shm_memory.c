@@ -108,6 +108,45 @@ static void another_process_maps_and_reads(void** state) {
   SHM->close(own.ctx);
 }
 
+static int lend_and_leave(int fd, void* arg) {
+  (void)arg;
+  static unsigned char mine[64];
+  struct rig own, peer;
+  char step;
+  uint64_t address = (uintptr_t)mine;
+  rig_open(&own, 1, 2);
+  rig_exchange(fd, &own, &peer, 0);
+  tell(fd, &address, sizeof address);
+  hear(fd, &step, 1);
+  bool written = mine[0] == 5;
+  SHM->close(own.ctx);
+  return step == 'p' && !written;
+}
+
+/* Whoever gets the number of its process next must not be written to. */
+static void a_process_that_has_ended_is_not_written_to(void** state) {
+  (void)state;
+  struct rig own, peer;
+  meshcclTransportFigures_t figures;
+  uint64_t address;
+  unsigned char byte = 5;
+  int fd;
+  pid_t pid = spawn(lend_and_leave, NULL, &fd);
+  rig_open(&own, 0, 2);
+  rig_exchange(fd, &own, &peer, 1);
+  hear(fd, &address, sizeof address);
+  check_ok(SHM->reach(own.ctx, peer.address, peer.bytes, &figures));
+  void* ep = rig_connect(&own, &peer);
+  bool puts = figures.flags & MESHCCL_CAN_PUT;
+  if (puts) check_ok(SHM->put(ep, address, &byte, 1));
+  tell(fd, puts ? "p" : "x", 1);
+  assert_int_equal(join_child(pid, fd), 0);
+  assert_int_equal(SHM->put(ep, address, &byte, 1), meshcclRemoteError);
+  if (puts) assert_non_null(strstr(mci_error_last(), "has ended"));
+  SHM->disconnect(ep);
+  SHM->close(own.ctx);
+}
+
 static void within_a_process_a_map_outlives_the_owners(void** state) {
   (void)state;
   struct rig a, b;
@@ -200,6 +239,7 @@ static void memory_that_could_shrink_is_not_mapped(void** state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(another_process_maps_and_reads),
+      cmocka_unit_test(a_process_that_has_ended_is_not_written_to),
       cmocka_unit_test(within_a_process_a_map_outlives_the_owners),
       cmocka_unit_test(keys_of_what_is_not_there_are_refused),
       cmocka_unit_test(memory_that_could_shrink_is_not_mapped),
