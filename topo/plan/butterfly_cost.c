@@ -148,7 +148,7 @@ static uint64_t predict(question* q) {
   return time + 2 * (fold + q->delay);
 }
 
-#define CACHED 65536 /* bytes; this much is copied and folded in caches, for nothing */
+#define CACHED 16384 /* bytes; this much is copied and folded in caches, for nothing */
 
 /* In shared memory every step copies what it sends and folds as much, which takes as long as reading. */
 static uint64_t memory_work(const question* q) {

@@ -24,7 +24,7 @@ static const char* refuse(const mci_topo* topo, const mci_request* request, char
   return mci_routes_refuse_pairs(topo, buffer, size);
 }
 
-#define CACHED 65536 /* bytes; this much of every vector is folded in caches, for nothing */
+#define CACHED 16384 /* bytes; this much of every vector is folded in caches, for nothing */
 
 /* Besides what it reads of shared memory, every rank folds n whole vectors, where the other algorithms fold one
  * vector's worth; beyond the caches that takes as long as reading. */
