@@ -191,7 +191,7 @@ static meshcclResult_t make_engine(meshcclComm_t comm) {
                                 .nranks = comm->nranks,
                                 .name = comm->name,
                                 .device = comm->device,
-                                .slice_bytes = (uint64_t)mci_param_int(MCI_P_SLICE),
+                                .slice_bytes = mci_comm_slice_bytes(comm),
                                 .credits = (uint32_t)mci_param_int(MCI_P_CREDITS),
                                 .stall_ns = comm->op_timeout_ns,
                                 .grace_ns = MCI_GRACE_NS,

@@ -104,7 +104,7 @@ static meshcclResult_t plan(meshcclComm_t comm, mci_coll coll, uint64_t bytes, b
   mci_request request = {.coll = coll,
                          .bytes = bytes,
                          .root = root,
-                         .message_bytes = (uint64_t)mci_param_int(MCI_P_SLICE),
+                         .message_bytes = mci_comm_slice_bytes(comm),
                          .wide = mci_param_int(MCI_P_ACCUMULATE) != BY_ADDITION,
                          .once = once};
   mci_candidate choice;
