@@ -40,7 +40,7 @@ static void* in_view(const mci_op* op, const mci_chan* chan, const mci_lane* lan
 void* mci_place_of(const mci_lane* lane, const mci_header* header, size_t bytes) {
   const mci_engine* engine = lane->peer->engine;
   bool lets_go = lane->peer->figures.flags & MESHCCL_FILLS_IN_PROGRESS;
-  if (!lets_go || header->sequence == 0) return NULL; /* point to point: operations on a lane are told apart later */
+  if (!lets_go) return NULL;
   for (const mci_op* op = engine->active; op; op = op->next) {
     if (op->sequence != header->sequence || op->fingerprint != header->fingerprint) continue;
     for (uint32_t c = 0; c < op->run->program->nchannels; c++)
