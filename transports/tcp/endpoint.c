@@ -77,10 +77,20 @@ static void keep_alive(const struct mci_tcp_ctx* ctx, int fd) {
   setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
 }
 
+#define LONG_SEGMENT 32768 /* of loopback; shorter ones are put together on their way */
+
+static size_t segment_of(int fd) {
+  int segment = 0;
+  socklen_t size = sizeof segment;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, &size) != 0 || segment < LONG_SEGMENT) return 0;
+  return (size_t)segment;
+}
+
 void mci_tcp_established(struct mci_tcp_ep* ep, int fd) {
   struct mci_tcp_ctx* ctx = ep->ctx;
   mci_tcp_dial_end(ep);
   keep_alive(ctx, fd);
+  ep->segment = segment_of(fd);
   if (!mci_tcp_watch(ctx, fd, EPOLLIN, &ep->source)) {
     ep->source.fd = fd; /* without an event: the error is met at the first look */
     ep->tx_error = errno;

@@ -11,6 +11,9 @@
 #include "tcp.h"
 
 #define BATCH 64 /* stretches per system call */
+#define LONG 98304 /* bytes of a message whose end may wait */
+#define SHORT_TAIL 4096
+#define SEVERAL 3
 
 static struct mci_tcp_item* item_at(const struct mci_tcp_ep* ep, uint64_t number) {
   return &ep->queue[number % MCI_TCP_QUEUE];
@@ -162,6 +165,24 @@ static __attribute__((cold)) meshcclResult_t refuse(struct mci_tcp_ep* ep, size_
                       payload, npieces, MCI_TCP_MAX_PAYLOAD, MESHCCL_MAX_PIECES);
 }
 
+/* Counts long messages. Whether another one is likely to follow at once: several did in this round, or in the last that
+ * had any. */
+static bool in_a_row(struct mci_tcp_ep* ep, size_t bytes) {
+  if (bytes < LONG) return false;
+  if (ep->long_round != ep->ctx->round) {
+    ep->long_round = ep->ctx->round;
+    ep->rows = ep->longs >= SEVERAL;
+    ep->longs = 0;
+  }
+  return ++ep->longs >= SEVERAL || ep->rows;
+}
+
+/* Bytes at the end of a message that would leave in a segment of their own, which costs almost as much as a long one. */
+static size_t tail_of(const struct mci_tcp_ep* ep, size_t bytes, size_t last) {
+  size_t tail = ep->segment ? bytes % ep->segment : 0;
+  return tail <= SHORT_TAIL && tail < last ? tail : 0;
+}
+
 meshcclResult_t mci_tcp_send(void* opaque, const void* header, const meshcclPiece_t* pieces, int npieces, void* token) {
   struct mci_tcp_ep* ep = opaque;
   struct iovec vectors[MESHCCL_MAX_PIECES + 1];
@@ -183,8 +204,10 @@ meshcclResult_t mci_tcp_send(void* opaque, const void* header, const meshcclPiec
   mci_tcp_prefix_write(frame, MCI_TCP_MESSAGE, (uint32_t)payload);
   memcpy(frame + MCI_TCP_PREFIX, header, MESHCCL_HEADER_BYTES);
   size_t sent = 0;
+  bool waits = in_a_row(ep, payload); /* its end, until the next round, and leaves with what is sent meanwhile */
   if (ep->established && ep->head == ep->tail) {
     vectors[0] = (struct iovec){frame, sizeof frame};
+    if (waits) vectors[npieces].iov_len -= tail_of(ep, sizeof frame + payload, vectors[npieces].iov_len);
     sent = put(ep, vectors, npieces + 1);
     if (sent == sizeof frame + payload || ep->tx_error) return meshcclSuccess;
     ep->done = sent;

@@ -93,6 +93,7 @@ int mci_tcp_progress(void* opaque) {
   int events = 0;
   bool all = ctx->armed || ctx->nsearching || ctx->nstrangers || ctx->nlive > DIRECT || ++ctx->turn % SELDOM == 0;
   ctx->armed = false;
+  ctx->round++;
   if (ctx->nwriting || ctx->nfailing) events += write_out(ctx);
   events += all ? look_at_all(ctx) : read_live(ctx);
   if (ctx->gone_eps || ctx->gone_dials || ctx->gone_strangers) mci_tcp_release_gone(ctx);

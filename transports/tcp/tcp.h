@@ -94,6 +94,9 @@ struct mci_tcp_ep {
   struct mci_tcp_item* queue;
   uint64_t head, tail;
   size_t done, goodbye_done; /* bytes of the first item (of the goodbye) that are gone */
+  size_t segment;            /* what the system sends at once; 0: too little to care */
+  uint32_t long_round, longs; /* the last round with a long message, and how many it had */
+  bool rows;                  /* the one before had several */
   /* in */
   unsigned char frame[MCI_TCP_FRAME];
   size_t got;
@@ -121,7 +124,7 @@ struct mci_tcp_ctx {
   uint32_t nlive, cap_live;
   uint32_t nsearching, nwriting, nfailing; /* endpoints: not established; with output; whose sending failed */
   bool armed;
-  uint32_t turn;
+  uint32_t turn, round; /* of looks at few; of progress() */
   struct mci_tcp_ep* gone_eps;
   struct mci_tcp_dial* gone_dials;
   struct mci_tcp_stranger* gone_strangers;
