@@ -37,6 +37,7 @@ static void* in_view(const mci_op* op, const mci_chan* chan, const mci_lane* lan
   return got >= length ? at : NULL;
 }
 
+/* Of the receives from one peer one is active at a time: what comes while it waits is its own. */
 void* mci_place_of(const mci_lane* lane, const mci_header* header, size_t bytes) {
   const mci_engine* engine = lane->peer->engine;
   bool lets_go = lane->peer->figures.flags & MESHCCL_FILLS_IN_PROGRESS;
