@@ -155,6 +155,9 @@ typedef struct {
   /* From the return on no put() of this peer writes to memory of this process: what was asked for may be freed. Waits for
    * one that is under way, a second at most. For ever. */
   void (*refusePuts)(void* ep);
+  /* Where the next send() to this peer writes first, so that who is about to send has the line fetched meanwhile; NULL:
+   * nowhere that would help. Nobody reads or writes there. */
+  const void* (*writesNext)(void* ep);
 } meshcclTransport_t;
 
 /* A plugin exports one function of this type under the name meshcclTransportPlugin. */

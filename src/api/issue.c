@@ -213,6 +213,7 @@ static void count_ticks(meshcclComm_t comm, uint64_t began) {
 }
 
 meshcclResult_t mci_issue(meshcclComm_t comm, const mci_request_call* request, meshcclStream_t stream) {
+  mci_engine_fetch_ahead(comm->engine);
   MCI_TRY(mci_stream_check(stream, request->function));
   uint64_t began = mci_ticks();
   pthread_mutex_lock(&comm->lock);

@@ -251,6 +251,7 @@ struct mci_engine {
   uint32_t nslots;
   mci_shared_slot shared[MCI_SHARED_SLOTS]; /* the last ones */
   uint32_t next_shared;
+  _Atomic(const void*) writes_next; /* see mci_engine_fetch_ahead; NULL: nothing to fetch */
   mci_arena* arenas;
   uint32_t narenas, cap_arenas;
   struct mci_shared_region scratch, joined; /* of the running collective: its steps' memory, its parts in a row */
@@ -285,6 +286,8 @@ void mci_peer_unmap(mci_peer* peer, uint32_t number);
 meshcclResult_t mci_peer_broke(mci_peer* peer, meshcclResult_t result, const char* why);
 meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces,
                               void* token);
+/* Of its transport: where the next message to the peer will be written first, or NULL. */
+const void* mci_peer_writes_next(const mci_peer* peer);
 /* Reads the first `bytes` of what the arrival lends by address to where it is to stand. Busy: not yet. */
 meshcclResult_t mci_peer_fetch(mci_peer* peer, mci_arrival* arrival, uint32_t bytes);
 /* Writes to where the peer asked for it. Busy: it has failed and wants nothing any more. */

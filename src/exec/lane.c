@@ -332,6 +332,7 @@ meshcclResult_t mci_lane_send_now(mci_lane* lane, mci_op* op, const char* at, ui
     op->outstanding++;
     result = meshcclSuccess;
   }
+  atomic_store_explicit(&engine->writes_next, mci_peer_writes_next(lane->peer), memory_order_relaxed);
   lane->in_flight[lane->sent % MCI_MAX_CREDITS] = NULL;
   lane->slots_out[lane->sent % MCI_MAX_CREDITS] = NULL;
   lane->sent++;

@@ -200,6 +200,11 @@ meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const me
   return mci_peer_broke(peer, result, mci_error_last());
 }
 
+const void* mci_peer_writes_next(const mci_peer* peer) {
+  const meshcclTransport_t* transport = transport_of(peer);
+  return transport->writesNext ? transport->writesNext(peer->ep) : NULL;
+}
+
 meshcclResult_t mci_peer_put(mci_peer* peer, uint64_t remote, const void* from, uint64_t bytes) {
   if (MCI_UNLIKELY(peer->broken)) return meshcclBusy;
   meshcclResult_t result = transport_of(peer)->put(peer->ep, remote, from, bytes);

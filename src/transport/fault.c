@@ -302,6 +302,11 @@ static void fault_refuse_puts(void* ep) {
   link->owner->inner->refusePuts(link->ep);
 }
 
+static const void* fault_writes_next(void* ep) {
+  mci_fault_link* link = ep;
+  return link->owner->inner->writesNext(link->ep);
+}
+
 /* ---- tables ----
  * open() is the one slot without a context to find the inner table by, so every place of the registry has its own. */
 
@@ -340,7 +345,8 @@ meshcclResult_t mci_fault_wrap(int index, const meshcclTransport_t** out) {
                                   .unmap = fault_unmap,
                                   .get = fault_get,
                                   .put = fault_put,
-                                  .refusePuts = fault_refuse_puts};
+                                  .refusePuts = fault_refuse_puts,
+                                  .writesNext = fault_writes_next};
     mci_globals.faulty[index] = table;
   }
   *out = mci_globals.faulty[index];

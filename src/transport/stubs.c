@@ -26,6 +26,11 @@ static meshcclResult_t no_put(void* ep, uint64_t remote, const void* local, size
 
 static void no_refuse(void* ep) { (void)ep; }
 
+static const void* writes_nowhere(void* ep) {
+  (void)ep;
+  return NULL;
+}
+
 void mci_transport_fill_stubs(meshcclTransport_t* table) {
   if (!table->memoryKey) table->memoryKey = no_memory_key;
   if (!table->map) table->map = no_map;
@@ -33,4 +38,5 @@ void mci_transport_fill_stubs(meshcclTransport_t* table) {
   if (!table->get) table->get = no_get;
   if (!table->put) table->put = no_put;
   if (!table->refusePuts) table->refusePuts = no_refuse;
+  if (!table->writesNext) table->writesNext = writes_nowhere;
 }

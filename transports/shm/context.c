@@ -70,4 +70,5 @@ const meshcclTransport_t mci_transport_shm = {
     .get = mci_shm_get,
     .put = mci_shm_put,
     .refusePuts = mci_shm_refuse_puts,
+    .writesNext = mci_shm_writes_next,
 };

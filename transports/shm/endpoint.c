@@ -133,6 +133,11 @@ static __attribute__((cold)) meshcclResult_t starve(struct mci_shm_ep* ep) {
   return meshcclBusy;
 }
 
+const void* mci_shm_writes_next(void* opaque) {
+  struct mci_shm_ep* ep = opaque;
+  return ep->tx.ring ? mci_shm_tx_next(&ep->tx) : NULL;
+}
+
 meshcclResult_t mci_shm_send(void* opaque, const void* header, const meshcclPiece_t* pieces, int npieces, void* token) {
   struct mci_shm_ep* ep = opaque;
   size_t bytes = 0;

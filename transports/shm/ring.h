@@ -27,7 +27,6 @@
 /* A quarter of the data: with the gap at the wrap a message always fits into an empty ring, and three are under way. */
 #define MCI_SHM_MAX_PAYLOAD 16384u
 #define MCI_SHM_LINE 64u
-#define MCI_SHM_AHEAD 2u /* lines of data that either side fetches before it knows that they are needed */
 
 struct mci_shm_cell {
   _Alignas(2 * MCI_SHM_LINE) _Atomic uint64_t tag; /* number of the message (from 1) << 32 | bytes of payload */
@@ -47,7 +46,9 @@ struct mci_shm_ring {
   _Alignas(128) _Atomic uint32_t putting;    /* the sender writes to memory of the receiver, or is about to */
   _Alignas(128) _Atomic uint32_t refuses;    /* the receiver lets it do so no more */
   _Alignas(128) struct mci_shm_cell cells[MCI_SHM_CELLS];
-  _Alignas(128) unsigned char data[MCI_SHM_DATA];
+  /* Whole vectors often begin at a page: then a copy never reads what has the low bits of an address it wrote just before,
+   * which processors take for the same until the store is done. */
+  _Alignas(4096) unsigned char data[MCI_SHM_DATA];
 };
 
 /* The sender's own view. Positions in data count modulo 2^32; those of a message never cross the end of data. */
@@ -56,6 +57,7 @@ struct mci_shm_tx {
   uint64_t head, consumed; /* messages sent, and those known to be consumed */
   uint32_t data_head, data_tail;
   uint32_t ends[MCI_SHM_CELLS]; /* data_head after the message of each cell */
+  bool last_inline;             /* the last payload stood in its cell */
 };
 
 struct mci_shm_rx {
@@ -105,11 +107,26 @@ static inline void mci_shm_fetch_to_write(const void* line) {
 #endif
 }
 
-/* Fetches the lines of the next small message for writing, while nobody waits for it. */
-static inline void mci_shm_tx_prepare(const struct mci_shm_tx* tx) {
-  mci_shm_fetch_to_write(&tx->ring->cells[tx->head % MCI_SHM_CELLS]);
-  const unsigned char* data = &tx->ring->data[tx->data_head % MCI_SHM_DATA];
-  for (uint32_t i = 0; i < MCI_SHM_AHEAD; i++) mci_shm_fetch_to_write(data + i * MCI_SHM_LINE);
+static inline void mci_shm_fetch_lines(const unsigned char* from, uint32_t bytes) {
+  for (uint32_t i = 0; i < bytes; i += MCI_SHM_LINE) mci_shm_fetch_to_write(from + i);
+}
+
+/* Fetches the lines of the next message for writing, while nobody waits for it: as if it had as many bytes as the last. */
+static inline void mci_shm_tx_prepare(struct mci_shm_tx* tx, uint32_t bytes) {
+  const unsigned char* cell = (const unsigned char*)&tx->ring->cells[tx->head % MCI_SHM_CELLS];
+  tx->last_inline = bytes <= MCI_SHM_INLINE;
+  if (tx->last_inline) {
+    mci_shm_fetch_lines(cell, (uint32_t)offsetof(struct mci_shm_cell, payload) + bytes);
+    return;
+  }
+  uint32_t start = tx->data_head % MCI_SHM_DATA;
+  mci_shm_fetch_to_write(cell);
+  mci_shm_fetch_lines(tx->ring->data + (bytes > MCI_SHM_DATA - start ? 0 : start), bytes);
+}
+
+/* The line that the receiver polls. Not where longer payloads are expected: it would take it again while they are copied. */
+static inline const void* mci_shm_tx_next(const struct mci_shm_tx* tx) {
+  return tx->last_inline ? &tx->ring->cells[tx->head % MCI_SHM_CELLS] : NULL;
 }
 
 /* False: the ring is full and nothing was taken. `bytes`, the sum of the pieces, is at most MCI_SHM_MAX_PAYLOAD. */
@@ -134,7 +151,7 @@ static inline bool mci_shm_tx_put(struct mci_shm_tx* tx, const void* header, con
   tx->ends[index] = tx->data_head;
   tx->head++;
   atomic_store_explicit(&cell->tag, tx->head << 32 | bytes, memory_order_release);
-  mci_shm_tx_prepare(tx);
+  mci_shm_tx_prepare(tx, (uint32_t)bytes);
   return true;
 }
 

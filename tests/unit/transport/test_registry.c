@@ -94,6 +94,7 @@ static void empty_optional_slots_become_stubs_that_say_so(void** state) {
   table.unmap = NULL;
   table.get = NULL;
   table.put = NULL;
+  table.writesNext = NULL;
   check_ok(mci_transport_register(&table));
   name[0] = 'x'; /* the table and its name were copied */
   uint32_t n;
@@ -106,6 +107,7 @@ static void empty_optional_slots_become_stubs_that_say_so(void** state) {
   check_fails(bare->put(NULL, 0, NULL, 0), meshcclNotSupported, "put");
   bare->refusePuts(NULL);
   bare->unmap(NULL, NULL, NULL);
+  assert_null(bare->writesNext(NULL));
   assert_ptr_equal(bare->send, mci_transport_self.send);
 }
 

@@ -8,7 +8,7 @@
 #include "transports/shm/ring.h"
 
 static struct mci_shm_ring* ring_new(void) {
-  struct mci_shm_ring* ring = aligned_alloc(128, sizeof *ring);
+  struct mci_shm_ring* ring = aligned_alloc(_Alignof(struct mci_shm_ring), sizeof *ring);
   assert_non_null(ring);
   return memset(ring, 0, sizeof *ring);
 }
