@@ -45,6 +45,7 @@ void mci_wait_moved(mci_waiter* waiter, meshcclComm_t comm) {
   if (comm && waiter->yielded && !waiter->shared) {
     uint32_t most = (uint32_t)mci_param_int(MCI_P_SPIN_US) * 1000;
     comm->spin_ns = MCI_MIN(comm->spin_ns * 2 + 100, most);
+    mci_engine_hurry(comm->engine, comm->spin_ns == 0);
   }
   *waiter = (mci_waiter){0};
 }
@@ -58,6 +59,7 @@ static void yield(mci_waiter* waiter, meshcclComm_t comm, uint64_t now) {
   if (took > SWITCHED_NS) {
     waiter->shared = true;
     comm->spin_ns = 0;
+    mci_engine_hurry(comm->engine, true);
   }
   atomic_fetch_add_explicit(&comm->wait_ns, took, memory_order_relaxed);
 }
@@ -86,14 +88,14 @@ void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm) {
   }
 }
 
+/* Who shares its processor does not look twice for a message that the next one here may have to send. */
 void mci_wait_call(meshcclComm_t comm, mci_call* call) {
   mci_waiter waiter;
   mci_wait_begin(&waiter);
   while (!atomic_load_explicit(&call->op.done, memory_order_relaxed)) {
-    if (mci_comm_progress(comm) > 0) {
-      mci_wait_moved(&waiter, comm);
-    } else if (!atomic_load_explicit(&call->op.done, memory_order_relaxed)) {
-      mci_wait_idle(&waiter, comm);
-    }
+    int moved = mci_comm_progress(comm);
+    if (moved > 0) mci_wait_moved(&waiter, comm);
+    if (atomic_load_explicit(&call->op.done, memory_order_relaxed)) break;
+    if (moved == 0 || (comm->spin_ns == 0 && mci_engine_only_waits(comm->engine))) mci_wait_idle(&waiter, comm);
   }
 }

@@ -458,19 +458,23 @@ static int poll_port(const mci_port* port) {
 }
 
 /* Whether all that could happen now is a message for the brief channel under way. */
-static bool only_arrivals_help(const mci_engine* engine) {
+bool mci_engine_only_waits(const mci_engine* engine) {
   if (!engine->collective_active || engine->listed || engine->hellos_owed) return false;
   const mci_run* run = engine->active->run;
   return run->running == 1 && run->program->nchannels == 1 && run->channels[0].phase == MCI_CHAN_BRIEF;
 }
 
-/* All transports; but first the one that a brief channel waits for, a few times. Often that is enough. */
+void mci_engine_hurry(mci_engine* engine, bool hurries) { engine->hurries = hurries; }
+
+/* All transports; but first the one that a brief channel waits for, a few times, or once where the sender may need this
+ * processor. Often that is enough. */
 static int poll_ports(mci_engine* engine) {
-  int events = 0;
-  const mci_peer* awaited = only_arrivals_help(engine) ? mci_brief_waits_for(&engine->active->run->channels[0]) : NULL;
-  if (awaited && awaited->ep)
-    for (int i = 0; i < EAGER_POLLS && events == 0; i++) events = poll_port(&engine->ports[awaited->transport]);
-  if (events && ++engine->short_rounds % EVERY_PORT_ROUNDS != 0) return events;
+  int events = 0, polls = engine->hurries ? 1 : EAGER_POLLS;
+  const mci_peer* awaited = mci_engine_only_waits(engine) ? mci_brief_waits_for(&engine->active->run->channels[0]) : NULL;
+  if (awaited && !awaited->ep) awaited = NULL;
+  if (awaited)
+    for (int i = 0; i < polls && events == 0; i++) events = poll_port(&engine->ports[awaited->transport]);
+  if ((events || (awaited && engine->hurries)) && ++engine->short_rounds % EVERY_PORT_ROUNDS != 0) return events;
   for (uint32_t i = 0; i < engine->nports; i++) events += poll_port(&engine->ports[i]);
   return events;
 }
@@ -487,7 +491,7 @@ int mci_engine_progress(mci_engine* engine) {
     int events = poll_ports(engine);
     moved += events;
     result = engine->error;
-    if (result == meshcclSuccess && (events || !only_arrivals_help(engine))) result = advance(engine, &moved);
+    if (result == meshcclSuccess && (events || !mci_engine_only_waits(engine))) result = advance(engine, &moved);
   }
   if (result != meshcclSuccess && engine->error == meshcclSuccess) {
     char text[sizeof engine->error_text];

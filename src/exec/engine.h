@@ -241,6 +241,7 @@ struct mci_engine {
   bool collective_active;
   uint32_t hellos_owed, unheard; /* connected peers */
   bool settled;                  /* all that the last brief channel sent was taken, and there is credit for more */
+  bool hurries;                  /* others want the processor: one look, then back to the caller */
   uint32_t short_rounds;         /* in which not all transports were asked */
   bool callers_first;            /* an operation has just ended: what its caller need not wait for comes later */
   uint32_t unconsumed;           /* messages that have come and no step has taken */

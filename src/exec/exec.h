@@ -111,6 +111,10 @@ void mci_engine_submit(mci_engine* engine, mci_op* op);
 void mci_engine_fetch_ahead(const mci_engine* engine);
 /* Does what can be done; returns the number of things done (0: idle). */
 int mci_engine_progress(mci_engine* engine);
+/* Whether only a message helps that has not come: progress has just taken those that were there. */
+bool mci_engine_only_waits(const mci_engine* engine);
+/* Others want the processor of whoever drives progress: it looks for messages once and comes back. */
+void mci_engine_hurry(mci_engine* engine, bool hurries);
 /* No operation queued or running, no peer still reads from memory of this rank or is about to connect to it. */
 bool mci_engine_idle(const mci_engine* engine);
 /* The blob of a peer's introduction has come. */
