@@ -140,7 +140,7 @@ static bool outgrows_caches(const mci_engine* engine, const mci_op* op) {
   return bytes >= CACHED_BYTES / ranks;
 }
 
-/* Up to here two ranks of a host do without slots, measured: with vectors of an all-reduce, and with others. */
+/* Up to here two ranks of a host do without slots, measured: input and output of an all-reduce, vectors of others. */
 #define PAIR_SUMS ((uint64_t)16 << 20)
 #define PAIR_COPIES ((uint64_t)32 << 20)
 
@@ -155,7 +155,7 @@ static uint64_t fetched_bytes(const mci_op* op) {
     case MCI_SEND_RECV:
       return 0;
     case MCI_ALL_REDUCE:
-      return pair && bytes <= PAIR_SUMS ? UINT64_MAX : 0;
+      return pair && bytes * (op->in == op->out ? 1 : 2) <= PAIR_SUMS ? UINT64_MAX : 0;
     case MCI_ALL_GATHER:
     case MCI_BROADCAST:
       if (pair && bytes <= PAIR_COPIES) return UINT64_MAX;
