@@ -9,8 +9,8 @@
 
 #include "base/globals.h"
 
-/* From here on huge pages are asked for: a first call on memory that peers map takes a third less, having fewer faults.
- * Smaller regions, such as arenas, are rarely used in full. */
+/* From here on huge pages are asked for, because first calls on memory that peers map are mostly page faults. Smaller
+ * regions, such as arenas, are rarely used in full. */
 #define HUGE_FROM ((size_t)4 << 20)
 
 static meshcclResult_t map_new(size_t bytes, struct mci_shared_region* region) {
