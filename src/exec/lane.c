@@ -120,10 +120,15 @@ bool mci_lane_lends(const mci_lane* lane, const mci_departure* d) {
   return lane->peer->raw || mci_lane_maps(lane, d) || fetches(lane, d);
 }
 
-/* A sum leaves the cache of the rank that made it faster than the peer takes it out, mapped or not. */
+#define SHARED_WORK ((uint64_t)1 << 20) /* bytes of a broadcast from which on two ranks had better both copy */
+
+/* A sum leaves the cache of the rank that made it faster than the peer takes it out, mapped or not; of a long broadcast
+ * the root copies half. */
 static bool rather_puts(const mci_lane* lane, const mci_departure* d) {
-  return d->op->run->program->coll == MCI_ALL_REDUCE && d->buffer == 1 && fetches(lane, d) &&
-         (lane->peer->figures.flags & MESHCCL_CAN_PUT);
+  mci_coll coll = d->op->run->program->coll;
+  bool sum = coll == MCI_ALL_REDUCE && d->buffer == 1;
+  bool copy = coll == MCI_BROADCAST && d->elements * d->op->type_size > SHARED_WORK;
+  return (sum || copy) && fetches(lane, d) && (lane->peer->figures.flags & MESHCCL_CAN_PUT);
 }
 
 static mci_header data_header(const mci_lane* lane, const mci_departure* d, uint8_t kind, uint64_t bytes) {
@@ -184,8 +189,8 @@ static meshcclResult_t send_value(mci_lane* lane, mci_departure* d, const meshcc
   return meshcclSuccess;
 }
 
-/* Where the slice stands if other peers may get it from the same slot, else NULL: the operation sends the same to several
- * and does not write its input, in place either. */
+/* Where the slice stands if other peers may get it from the same slot, else NULL: the operation sends the same to
+ * several and does not write its input, in place either. */
 static const void* shared_from(const mci_departure* d, uint64_t length) {
   mci_coll coll = d->op->run->program->coll;
   mci_view view = d->source;
@@ -252,8 +257,7 @@ static meshcclResult_t fill_slot(mci_lane* lane, mci_departure* d, uint64_t leng
 }
 
 static meshcclResult_t send_staged(mci_lane* lane, mci_departure* d, uint64_t bytes) {
-  if (bytes > lane->peer->eager_bytes)
-    return send_reference(lane, d, d->slot->at, bytes, &d->slot->region, false);
+  if (bytes > lane->peer->eager_bytes) return send_reference(lane, d, d->slot->at, bytes, &d->slot->region, false);
   meshcclPiece_t piece = {d->slot->at, bytes};
   return send_value(lane, d, &piece, 1, bytes);
 }
@@ -342,8 +346,8 @@ meshcclResult_t mci_lane_send_now(mci_lane* lane, mci_op* op, const char* at, ui
   return result;
 }
 
-/* Who asks waits for the slice and goes on when it is told that it has it. Busy: he refuses, having failed, or cannot be
- * told yet. */
+/* Who asks waits for the slice and goes on when it is told that it has it. Busy: he refuses, having failed, or cannot
+ * be told yet. */
 static meshcclResult_t put_asked(mci_lane* lane) {
   while (lane->asks) {
     uint32_t i = (uint32_t)__builtin_ctzll(lane->asks);
@@ -480,15 +484,17 @@ meshcclResult_t mci_lane_asked(mci_lane* lane, const mci_header* header) {
 
 meshcclResult_t mci_lane_was_put(mci_lane* lane, const mci_header* header) {
   mci_arrival* arrival = &lane->arrivals[header->region % MCI_MAX_CREDITS];
-  if (!arrival->asked) MCI_FAIL(meshcclInternalError, "rank %u has written what it was not asked for", lane->peer->rank);
+  if (!arrival->asked)
+    MCI_FAIL(meshcclInternalError, "rank %u has written what it was not asked for", lane->peer->rank);
   arrival->asked = false;
   arrival->full = arrival->got;
   lane->peer->engine->asked--;
   return meshcclSuccess;
 }
 
-/* References are acknowledged at once, because the sender's memory waits for it; values when half of the credits is used,
- * long ones of more than four credits when a quarter is: the acknowledgement has the time of the others to come back. */
+/* References are acknowledged at once, because the sender's memory waits for it; values when half of the credits is
+ * used, long ones of more than four credits when a quarter is: the acknowledgement has the time of the others to come
+ * back. */
 void mci_lane_consume(mci_lane* lane) {
   mci_engine* engine = lane->peer->engine;
   mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
