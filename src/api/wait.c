@@ -10,6 +10,7 @@
 #define FREE_ROUNDS 32    /* rounds without a look at the clock */
 #define EAGER_ROUNDS 16   /* and without a pause, which takes as long as a small message */
 #define SWITCHED_NS 500u  /* a yield that took longer ran somebody else */
+#define FOREIGN_NS 500000 /* ranks give the processor back sooner */
 #define YIELD_NS 1000000u /* who waited so long for a message sleeps until it comes */
 #define LEAST_NAP_US 50u  /* of who has no communicator to sleep on, and naps for a share of what he waited already */
 #define MOST_NAP_US 2000u
@@ -60,6 +61,7 @@ static void yield(mci_waiter* waiter, meshcclComm_t comm, uint64_t now) {
     waiter->shared = true;
     comm->spin_ns = 0;
     mci_engine_hurry(comm->engine, true);
+    if (took > FOREIGN_NS) mci_engine_interrupted(comm->engine);
   }
   atomic_fetch_add_explicit(&comm->wait_ns, took, memory_order_relaxed);
 }

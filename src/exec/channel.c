@@ -160,14 +160,15 @@ static uint64_t slice_length(const mci_engine* engine, const mci_run* run, const
   return MCI_MIN(per_slice, chan->elements - chan->slice * per_slice);
 }
 
-#define LEAST_SHARED 32768u          /* bytes of a slice: for less the question takes longer than the copy */
+#define LEAST_SHARED 32768u             /* bytes of a slice: for less the question takes longer than the copy */
 #define LEAST_PUT ((uint64_t)256 << 10) /* bytes of a message */
 
 /* How much of what one of two ranks lends the other shall write to its place itself; the rest is read. What it has just
- * computed, or its cache holds for it, takes twice as long to be taken out of that cache; and the root of a broadcast has
- * nothing else to do. */
-static uint32_t written_by_peer(const mci_run* run, const mci_chan* chan, const mci_arrival* front) {
-  if (!front->puts || run->program->nranks != 2) return 0;
+ * computed, or its cache holds for it, takes twice as long to be taken out of that cache; and the root of a broadcast
+ * has nothing else to do. Not where other programs want the processors, and the peer may have to wait for its own. */
+static uint32_t written_by_peer(const mci_run* run, const mci_chan* chan, const mci_lane* lane,
+                                const mci_arrival* front) {
+  if (!front->puts || run->program->nranks != 2 || mci_engine_keeps_apart(lane->peer->engine)) return 0;
   switch (run->program->coll) {
     case MCI_ALL_REDUCE:
       return front->bytes;
@@ -183,10 +184,11 @@ static uint32_t written_by_peer(const mci_run* run, const mci_chan* chan, const 
 /* Brings what the peer lends by address to where it belongs, or to a place of the lane's own. */
 static meshcclResult_t fetch(const mci_run* run, const mci_chan* chan, mci_lane* lane, const mci_arrival** front) {
   void* place = mci_place_of_front(run->op, chan, lane);
-  return mci_lane_fetch_front(lane, place, place ? written_by_peer(run, chan, *front) : 0, front);
+  return mci_lane_fetch_front(lane, place, place ? written_by_peer(run, chan, lane, *front) : 0, front);
 }
 
-/* Whether every arrival of this slice is there, and is what it should be. What peers lend by address is read as it comes.
+/* Whether every arrival of this slice is there, and is what it should be. What peers lend by address is read as it
+ * comes.
  */
 static meshcclResult_t arrivals_there(mci_engine* engine, const mci_run* run, const mci_chan* chan, bool* there) {
   uint64_t bytes = slice_length(engine, run, chan) * run->op->type_size;
@@ -195,8 +197,8 @@ static meshcclResult_t arrivals_there(mci_engine* engine, const mci_run* run, co
     const mci_operand_state* operand = &chan->operands[chan->step->ndst + k];
     if (is_local(&operand->arg)) continue;
     const mci_arrival* front = mci_lane_front(operand->lane);
-    if (front && (front->sequence != run->op->sequence || front->fingerprint != run->op->fingerprint ||
-                  front->bytes != bytes))
+    if (front &&
+        (front->sequence != run->op->sequence || front->fingerprint != run->op->fingerprint || front->bytes != bytes))
       return mci_mismatch(engine, run->op, operand->lane, front);
     if (front && front->remote) MCI_TRY(fetch(run, chan, operand->lane, &front));
     *there = *there && front;

@@ -140,17 +140,19 @@ static bool outgrows_caches(const mci_engine* engine, const mci_op* op) {
   return bytes >= CACHED_BYTES / ranks;
 }
 
-/* Up to here two ranks of a host do without slots, measured: input and output of an all-reduce, vectors of others. */
+/* Up to here two ranks of a host do without slots, measured: input and output of an all-reduce, vectors of others.
+ * Where others want the processors slots stay: a whole chunk waits in them, while what a peer is asked to write needs
+ * both ranks to run at the same time, slice by slice. */
 #define PAIR_SUMS ((uint64_t)16 << 20)
 #define PAIR_COPIES ((uint64_t)32 << 20)
 
 /* Reading by address pays while messages stay in the caches, and earlier where they are stored as they come than where
  * they are folded. Two ranks also write to each other (channel.c), which pays longer; one slot serves all peers where
  * there are more of them. A send does without, so that it ends before its receiver calls where slots hold all of it. */
-static uint64_t fetched_bytes(const mci_op* op) {
+static uint64_t fetched_bytes(const mci_engine* engine, const mci_op* op) {
   const mci_program* program = op->run->program;
   uint64_t bytes = vector_elements(op) * op->type_size;
-  bool pair = program->nranks == 2;
+  bool pair = program->nranks == 2 && !mci_engine_keeps_apart(engine);
   switch (program->coll) {
     case MCI_SEND_RECV:
       return 0;
@@ -164,6 +166,11 @@ static uint64_t fetched_bytes(const mci_op* op) {
       break;
   }
   return !mci_coll_reduces(program->coll) || pair ? (uint64_t)1 << 20 : (uint64_t)256 << 10;
+}
+
+static void count_down(_Atomic uint32_t* counter) {
+  uint32_t left = atomic_load_explicit(counter, memory_order_relaxed);
+  if (left) atomic_store_explicit(counter, left - 1, memory_order_relaxed);
 }
 
 /* PreMulSum: the scaled input takes the place of the input. */
@@ -196,7 +203,8 @@ static meshcclResult_t reserve_scratch(mci_engine* engine, mci_op* op) {
   if (run->program->nslots == 0) return meshcclSuccess;
   uint64_t bytes = mci_program_slot_elements(run->program, op->count) * op->type_size;
   run->slot_bytes = (bytes + 63) / 64 * 64;
-  return run->slot_bytes ? mci_region_reserve(engine, &engine->scratch, run->slot_bytes * run->program->nslots) : meshcclSuccess;
+  return run->slot_bytes ? mci_region_reserve(engine, &engine->scratch, run->slot_bytes * run->program->nslots)
+                         : meshcclSuccess;
 }
 
 /* Messages that came before this operation began here must be its own. */
@@ -233,7 +241,8 @@ static meshcclResult_t start_op(mci_engine* engine, mci_op* op) {
   find_memory(engine, op);
   if (!op->small) mci_lane_forget_shared(engine);
   op->outgrows_caches = outgrows_caches(engine, op);
-  op->fetched_bytes = fetched_bytes(op);
+  op->fetched_bytes = fetched_bytes(engine, op);
+  count_down(mci_engine_keeps_apart(engine) ? &engine->apart : &engine->apart_span);
   for (uint32_t c = 0; c < run->program->nchannels; c++) {
     mci_chan* chan = &run->channels[c];
     chan->phase = MCI_CHAN_LOAD;
@@ -464,17 +473,32 @@ bool mci_engine_only_waits(const mci_engine* engine) {
   return run->running == 1 && run->program->nchannels == 1 && run->channels[0].phase == MCI_CHAN_BRIEF;
 }
 
-void mci_engine_hurry(mci_engine* engine, bool hurries) { engine->hurries = hurries; }
+#define LEAST_APART 16u
+#define MOST_APART 1024u
+
+/* One interruption says little; one more soon after it, that they will go on. */
+void mci_engine_interrupted(mci_engine* engine) {
+  uint32_t span = atomic_load_explicit(&engine->apart_span, memory_order_relaxed);
+  if (!mci_engine_keeps_apart(engine)) span = MCI_MIN(2 * span + LEAST_APART, MOST_APART);
+  atomic_store_explicit(&engine->apart_span, span, memory_order_relaxed);
+  atomic_store_explicit(&engine->apart, span, memory_order_relaxed);
+}
+
+void mci_engine_hurry(mci_engine* engine, bool hurries) {
+  atomic_store_explicit(&engine->hurries, hurries, memory_order_relaxed);
+}
 
 /* All transports; but first the one that a brief channel waits for, a few times, or once where the sender may need this
  * processor. Often that is enough. */
 static int poll_ports(mci_engine* engine) {
-  int events = 0, polls = engine->hurries ? 1 : EAGER_POLLS;
-  const mci_peer* awaited = mci_engine_only_waits(engine) ? mci_brief_waits_for(&engine->active->run->channels[0]) : NULL;
+  bool hurries = atomic_load_explicit(&engine->hurries, memory_order_relaxed);
+  int events = 0, polls = hurries ? 1 : EAGER_POLLS;
+  const mci_peer* awaited =
+      mci_engine_only_waits(engine) ? mci_brief_waits_for(&engine->active->run->channels[0]) : NULL;
   if (awaited && !awaited->ep) awaited = NULL;
   if (awaited)
     for (int i = 0; i < polls && events == 0; i++) events = poll_port(&engine->ports[awaited->transport]);
-  if ((events || (awaited && engine->hurries)) && ++engine->short_rounds % EVERY_PORT_ROUNDS != 0) return events;
+  if ((events || (awaited && hurries)) && ++engine->short_rounds % EVERY_PORT_ROUNDS != 0) return events;
   for (uint32_t i = 0; i < engine->nports; i++) events += poll_port(&engine->ports[i]);
   return events;
 }

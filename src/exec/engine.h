@@ -241,7 +241,9 @@ struct mci_engine {
   bool collective_active;
   uint32_t hellos_owed, unheard; /* connected peers */
   bool settled;                  /* all that the last brief channel sent was taken, and there is credit for more */
-  bool hurries;                  /* others want the processor: one look, then back to the caller */
+  _Atomic bool hurries;          /* others want the processor: one look, then back to the caller */
+  _Atomic uint32_t apart;        /* collectives to come in which neither rank waits for the other to write */
+  _Atomic uint32_t apart_span;   /* how many those were last time, less the collectives since */
   uint32_t short_rounds;         /* in which not all transports were asked */
   bool callers_first;            /* an operation has just ended: what its caller need not wait for comes later */
   uint32_t unconsumed;           /* messages that have come and no step has taken */
@@ -295,6 +297,10 @@ meshcclResult_t mci_peer_fetch(mci_peer* peer, mci_arrival* arrival, uint32_t by
 meshcclResult_t mci_peer_put(mci_peer* peer, uint64_t remote, const void* from, uint64_t bytes);
 /* No peer writes any more what this rank has asked for. */
 void mci_peer_refuse_puts(mci_engine* engine);
+
+static inline bool mci_engine_keeps_apart(const mci_engine* engine) {
+  return atomic_load_explicit(&engine->apart, memory_order_relaxed) > 0;
+}
 
 /* lane.c */
 meshcclResult_t mci_lane_get(mci_engine* engine, uint32_t peer, uint16_t channel, mci_lane** out);

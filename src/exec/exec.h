@@ -115,6 +115,9 @@ int mci_engine_progress(mci_engine* engine);
 bool mci_engine_only_waits(const mci_engine* engine);
 /* Others want the processor of whoever drives progress: it looks for messages once and comes back. */
 void mci_engine_hurry(mci_engine* engine, bool hurries);
+/* Whoever drives progress was kept off its processor for long: other programs run here. For the next collectives nothing
+ * is chosen that needs both ranks to run at the same time. */
+void mci_engine_interrupted(mci_engine* engine);
 /* No operation queued or running, no peer still reads from memory of this rank or is about to connect to it. */
 bool mci_engine_idle(const mci_engine* engine);
 /* The blob of a peer's introduction has come. */
