@@ -160,6 +160,17 @@ typedef struct {
   const void* (*writesNext)(void* ep);
 } meshcclTransport_t;
 
+/* For transports in shared memory, and for lines that writesNext names: has the line brought into this processor's cache to
+ * be written. A hint; any address will do. Compilers make a fetch for reading of __builtin_prefetch unless they may assume a
+ * processor of the last ten years. */
+static inline void meshcclFetchToWrite(const void* line) {
+#if defined(__x86_64__)
+  __asm__ volatile("prefetchw %0" ::"m"(*(const char*)line));
+#else
+  __builtin_prefetch(line, 1);
+#endif
+}
+
 /* A plugin exports one function of this type under the name meshcclTransportPlugin. */
 typedef const meshcclTransport_t* (*meshcclTransportPlugin_t)(void);
 

@@ -90,14 +90,6 @@ unsigned mci_distance(const char* a, const char* b);
 /* ---- clock (clock.c) ---- */
 uint64_t mci_now_ns(void); /* monotonic */
 void mci_cpu_relax(void);
-/* The compiler makes a fetch for reading of __builtin_prefetch unless it may assume a processor of the last ten years. */
-static inline void mci_fetch_to_write(const void* line) {
-#if defined(__x86_64__)
-  __asm__ volatile("prefetchw %0" ::"m"(*(const char*)line));
-#else
-  __builtin_prefetch(line, 1);
-#endif
-}
 /* Counts at a steady rate, for less than the clock costs. Only differences on one host mean something, and only after
  * they were compared with the clock's. */
 static inline uint64_t mci_ticks(void) {

@@ -88,7 +88,7 @@ void mci_engine_submit(mci_engine* engine, mci_op* op) {
 
 void mci_engine_fetch_ahead(const mci_engine* engine) {
   const void* line = atomic_load_explicit(&engine->writes_next, memory_order_relaxed);
-  if (line) mci_fetch_to_write(line);
+  if (line) meshcclFetchToWrite(line);
 }
 
 const char* mci_op_text(const mci_op* op, char text[MCI_TEXT_BYTES]) {

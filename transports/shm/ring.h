@@ -98,17 +98,8 @@ static inline bool mci_shm_tx_reserve(struct mci_shm_tx* tx, uint32_t bytes, uin
   return true;
 }
 
-/* The compiler makes a fetch for reading of __builtin_prefetch unless it may assume a processor of the last ten years. */
-static inline void mci_shm_fetch_to_write(const void* line) {
-#if defined(__x86_64__)
-  __asm__ volatile("prefetchw %0" ::"m"(*(const char*)line));
-#else
-  __builtin_prefetch(line, 1);
-#endif
-}
-
 static inline void mci_shm_fetch_lines(const unsigned char* from, uint32_t bytes) {
-  for (uint32_t i = 0; i < bytes; i += MCI_SHM_LINE) mci_shm_fetch_to_write(from + i);
+  for (uint32_t i = 0; i < bytes; i += MCI_SHM_LINE) meshcclFetchToWrite(from + i);
 }
 
 /* Fetches the lines of the next message for writing, while nobody waits for it: as if it had as many bytes as the last. */
@@ -120,7 +111,7 @@ static inline void mci_shm_tx_prepare(struct mci_shm_tx* tx, uint32_t bytes) {
     return;
   }
   uint32_t start = tx->data_head % MCI_SHM_DATA;
-  mci_shm_fetch_to_write(cell);
+  meshcclFetchToWrite(cell);
   mci_shm_fetch_lines(tx->ring->data + (bytes > MCI_SHM_DATA - start ? 0 : start), bytes);
 }
 
