@@ -2,14 +2,14 @@
  * (sizes, barrier, clock, check of the data, lines printed) is bench.c's and the same for all.
  *
  *   PROGRAM --meet FILE --name LABEL [--ops LIST] [--min BYTES] [--max BYTES] [--factor N] [--seconds T] [--round N]
- *           [--budget T] [--points LIST]
+ *           [--budget T] [--points LIST] [--fresh]
  *
  * Ranks are processes of one host. FILE is theirs alone, at least BENCH_MEET_BYTES of zeros: it holds the barrier and
  * the clocks' readings, so that no library is timed by its own barrier. Rank 0 prints, for each operation, variant and
  * size,   round,label,variant,operation,ranks,bytes,median_us,best_us,calls,wrong
  * Of --budget, seconds for all, each operation and variant has an equal share; when it is used up, larger sizes are
  * left out, and a line without calls has the reason in place of the median. --points measures op:bytes,op:bytes,...
- * only.
+ * only. --fresh: ranks write what they give before each call, outside its time.
  *
  * A call's time is that of the slowest rank, from leaving the barrier to the call's return. Bytes: the vector of an
  * all-reduce and a broadcast, all that a rank receives in an all-gather, all that it gives to the others. */

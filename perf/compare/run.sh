@@ -7,7 +7,7 @@ cd "$root"
 
 ranks="2 4 8" min=8 max=268435456 factor=4 seconds=0.2 rounds=3
 ops=all_reduce,all_reduce_in_place,all_gather,reduce_scatter,broadcast
-out=build/compare over=shm install=1 budget=60
+out=build/compare over=shm install=1 budget=60 fresh=
 libraries=
 
 usage() {
@@ -24,6 +24,8 @@ usage: perf/compare/run.sh [options]
   --budget T          time per library, number of ranks and round, in equal shares for the operations: what a library
                       does not reach in it, the largest sizes, is left out and listed ($budget)
   --out FOLDER        where lines.csv, repeat.csv, table.txt, table.csv and plot.svg go ($out)
+  --fresh             every rank writes its input before each call, outside the time: its lines are the rank's own then,
+                      as after a backward pass; without it inputs never change, and processors may keep copies of them
   --no-install        measure with the peers that are there
 
 meshccl, with ordinary memory and defaults, is what is compared; meshccl-registered has a ratio of its own. Points where a
@@ -44,6 +46,7 @@ while [ $# -gt 0 ]; do
   --seconds) seconds=$2 ;;
   --budget) budget=$2 ;;
   --out) out=$2 ;;
+  --fresh) fresh=--fresh && shift && continue ;;
   --no-install) install=0 && shift && continue ;;
   -h | --help) usage && exit 0 ;;
   *) usage >&2 && exit 2 ;;
@@ -142,7 +145,7 @@ one() { # LIBRARY NP ROUND [--points LIST]
   truncate -s 65536 "$meet"
   mkdir "$programs/store"
   sizes="--min $min --max $max --factor $factor --seconds $seconds --round $round"
-  args="--meet $meet --name $library --ops $ops $sizes --budget $budget $*"
+  args="--meet $meet --name $library --ops $ops $sizes --budget $budget $fresh $*"
   case $library in
   limit) build/bin/compare_limits --np "$np" --over $over $sizes ;;
   meshccl*)
@@ -193,7 +196,7 @@ done
 
 status=0
 {
-  echo "$(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), load $(cut -d' ' -f1 /proc/loadavg)"
+  echo "$(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), load $(cut -d' ' -f1 /proc/loadavg)${fresh:+, inputs written before each call}"
   for library in $present; do printf '  %-20s %s\n' "$library" "$(settings "$library")"; done
   build/bin/compare_table --csv "$out/table.csv" --svg "$out/plot.svg" --repeat "$repeat" "$lines"
 } | tee "$out/table.txt" || status=$?
