@@ -1,5 +1,6 @@
 /* Predicted costs of all candidates against a recorded table: a change of any formula or choice shows as a difference
  * to look at. `test_costs --update` records the table anew. */
+#include "support/golden.h"
 #include "support/test.h"
 #include "topo/plan/plan.h"
 
@@ -62,34 +63,16 @@ static void predicted_costs_are_as_recorded(void** state) {
   (void)state;
   mci_str table = {0};
   make_table(&table);
-  FILE* file = fopen(COSTS_FILE, "r");
-  if (!file) fail_msg("%s cannot be read", COSTS_FILE);
-  char line[512];
-  unsigned number = 0;
-  const char* at = table.text;
-  while (fgets(line, sizeof line, file)) {
-    number++;
-    size_t length = strlen(line);
-    if (strncmp(at, line, length) != 0)
-      fail_msg("line %u of %s is\n%sbut the planner says\n%.*s", number, COSTS_FILE, line, (int)strcspn(at, "\n"), at);
-    at += length;
-  }
-  fclose(file);
-  if (*at)
-    fail_msg("%s ends at line %u, but the planner goes on: %.*s", COSTS_FILE, number, (int)strcspn(at, "\n"), at);
+  check_golden(COSTS_FILE, table.text);
   mci_str_fini(&table);
 }
 
 static int update(void) {
   mci_str table = {0};
   make_table(&table);
-  FILE* file = fopen(COSTS_FILE, "w");
-  if (!file || fputs(table.text, file) < 0 || fclose(file) != 0) {
-    perror(COSTS_FILE);
-    return 1;
-  }
+  int status = update_golden(COSTS_FILE, table.text);
   mci_str_fini(&table);
-  return 0;
+  return status;
 }
 
 int main(int argc, char** argv) {

@@ -1,5 +1,6 @@
 /* Simulated times of all candidates against a recorded table, beside the predicted ones: a change of a builder, of the
  * simulator or of a formula shows as a difference to look at. `test_simulated --update` records the table anew. */
+#include "support/golden.h"
 #include "support/test.h"
 #include "topo/plan/plan.h"
 #include "topo/sim/sim.h"
@@ -47,33 +48,16 @@ static void simulated_times_are_as_recorded(void** state) {
   (void)state;
   mci_str table = {0};
   make_table(&table);
-  FILE* file = fopen(SIMULATED_FILE, "r");
-  if (!file) fail_msg("%s cannot be read", SIMULATED_FILE);
-  char line[512];
-  unsigned number = 0;
-  const char* at = table.text;
-  while (fgets(line, sizeof line, file)) {
-    number++;
-    size_t length = strlen(line);
-    if (strncmp(at, line, length) != 0)
-      fail_msg("line %u of %s is\n%sbut now it is\n%.*s", number, SIMULATED_FILE, line, (int)strcspn(at, "\n"), at);
-    at += length;
-  }
-  fclose(file);
-  if (*at) fail_msg("%s ends at line %u, but there is more: %.*s", SIMULATED_FILE, number, (int)strcspn(at, "\n"), at);
+  check_golden(SIMULATED_FILE, table.text);
   mci_str_fini(&table);
 }
 
 static int update(void) {
   mci_str table = {0};
   make_table(&table);
-  FILE* file = fopen(SIMULATED_FILE, "w");
-  if (!file || fputs(table.text, file) < 0 || fclose(file) != 0) {
-    perror(SIMULATED_FILE);
-    return 1;
-  }
+  int status = update_golden(SIMULATED_FILE, table.text);
   mci_str_fini(&table);
-  return 0;
+  return status;
 }
 
 int main(int argc, char** argv) {

@@ -4,6 +4,7 @@
 #define TEST_RANKS_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -129,6 +130,12 @@ static inline bool await_message(mci_boot* boot, mci_boot_message* message, uint
     usleep(100);
   }
   return false;
+}
+
+static inline int open_descriptors(void) {
+  int n = 0;
+  for (int fd = 0; fd < 1024; fd++) n += fcntl(fd, F_GETFD) >= 0;
+  return n;
 }
 
 /* Exit status of a child, or 128 + its signal. */

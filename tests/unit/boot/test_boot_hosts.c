@@ -1,11 +1,10 @@
 /* The tree over several hosts, which are made up: ranks with different host ids meet over TCP on loopback only. Joining,
  * messages, and leaving in every order, where neighbours must find each other anew. */
 #define _GNU_SOURCE
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-#include "ranks.h"
+#include "traffic.h"
 
 static void gather_and_check(rank_run* run, mci_boot* boot) {
   int32_t mine, *all = calloc((size_t)run->nranks, sizeof *all);
@@ -63,55 +62,6 @@ static void ranks_of_one_host_do_without_tcp(void** state) {
 }
 
 /* ---- messages ---- */
-
-typedef struct {
-  int each;
-  size_t longest;
-  unsigned pause_us;
-} traffic;
-
-typedef struct {
-  uint32_t sequence, filler;
-} content;
-
-static void take_one(rank_run* run, const mci_boot_message* message, uint32_t* next) {
-  content got;
-  memcpy(&got, message->data, sizeof got);
-  expect(run, got.sequence == next[message->from]);
-  for (size_t i = sizeof got; i < message->bytes; i++) expect(run, message->data[i] == (unsigned char)(got.filler + i));
-  next[message->from]++;
-}
-
-/* Every rank leaves as soon as it has all that is for it: most traffic passes ranks that are leaving or have left. */
-static void exchange(rank_run* run, mci_boot* boot) {
-  const traffic* t = run->argument;
-  uint64_t random = test_seed() + (uint64_t)run->rank;
-  uint32_t* next = calloc((size_t)run->nranks, sizeof *next);
-  mci_boot_message* message = malloc(sizeof *message);
-  int expected = t->each * (run->nranks - 1), got = 0;
-  for (int round = 0; round < t->each; round++) {
-    for (int k = 1; k < run->nranks; k++) {
-      unsigned char data[MCI_BOOT_MESSAGE_MAX];
-      size_t bytes = sizeof(content) + test_random(&random) % (t->longest - sizeof(content) + 1);
-      content mine = {(uint32_t)round, (uint32_t)test_random(&random)};
-      memcpy(data, &mine, sizeof mine);
-      for (size_t i = sizeof mine; i < bytes; i++) data[i] = (unsigned char)(mine.filler + i);
-      expect(run, mci_boot_send(boot, (run->rank + k) % run->nranks, 7, data, bytes) == meshcclSuccess);
-      if (test_random(&random) % 16 == 0) usleep((unsigned)(test_random(&random) % (t->pause_us + 1)));
-    }
-  }
-  while (got < expected && await_message(boot, message, 30 * SECOND)) {
-    take_one(run, message, next);
-    got++;
-  }
-  expect(run, got == expected);
-  char text[512];
-  meshcclResult_t result = mci_boot_status(boot, text, sizeof text);
-  if (result != meshcclSuccess) mci_error_set(text);
-  expect(run, result == meshcclSuccess);
-  free(message);
-  free(next);
-}
 
 static void messages_arrive_in_order_whoever_leaves_meanwhile(void** state) {
   (void)state;
@@ -376,12 +326,6 @@ static void processes_leave_in_any_order_and_end_at_once(void** state) {
 }
 
 /* ---- resources ---- */
-
-static int open_descriptors(void) {
-  int n = 0;
-  for (int fd = 0; fd < 1024; fd++) n += fcntl(fd, F_GETFD) >= 0;
-  return n;
-}
 
 static void nothing_stays_open(void** state) {
   (void)state;

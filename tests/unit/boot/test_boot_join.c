@@ -1,6 +1,5 @@
 /* Joining: all sizes, as threads and as processes, and every way in which it must be refused on every rank. */
 #define _GNU_SOURCE
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -387,12 +386,6 @@ static void any_rank_may_run_out_of_memory(void** state) {
     succeeded += all;
   }
   assert_true(succeeded > 0);
-}
-
-static int open_descriptors(void) {
-  int n = 0;
-  for (int fd = 0; fd < 1024; fd++) n += fcntl(fd, F_GETFD) >= 0;
-  return n;
 }
 
 static void nothing_stays_open(void** state) {

@@ -2,17 +2,12 @@
  */
 #include <math.h>
 
+#include "specs.h"
 #include "support/test.h"
 #include "topo/bounds.h"
 #include "topo/net.h"
 
 #define MAX_NODES 12
-
-static mci_topo* parse(const char* spec) {
-  mci_topo* topo = NULL;
-  if (mci_topo_parse(spec, &topo) != meshcclSuccess) fail_msg("%s: %s", spec, mci_error_last());
-  return topo;
-}
 
 static double factor(const mci_topo* topo, mci_coll coll, uint32_t root, bool* exact) {
   mci_bound bound;

@@ -1,23 +1,9 @@
 /* Topology queries against an oracle that joins nodes by their coordinates and searches; parts of topologies. */
 #include <pthread.h>
 
-#include "support/test.h"
-#include "topo/graph.h"
+#include "specs.h"
 
 #define MAX_RANKS 512
-
-static mci_topo* parse(const char* spec) {
-  mci_topo* topo = NULL;
-  if (mci_topo_parse(spec, &topo) != meshcclSuccess) fail_msg("%s: %s", spec, mci_error_last());
-  return topo;
-}
-
-static void expect_text(const mci_topo* topo, const char* text) {
-  mci_str out = {0};
-  check_ok(mci_topo_print(topo, &out));
-  if (strcmp(out.text, text) != 0) fail_msg("printed %s, expected %s", out.text, text);
-  mci_str_fini(&out);
-}
 
 static const char* const whole[] = {"ring:1",
                                     "ring:2",
@@ -267,7 +253,7 @@ static void parts_keep_the_geometry_they_span(void** state) {
   for (size_t i = 0; i < MCI_COUNT(rows); i++) {
     mci_topo *parent = parse(rows[i].parent), *part;
     check_ok(mci_topo_subset(parent, rows[i].ranks, rows[i].n, &part));
-    expect_text(part, rows[i].text);
+    expect_text(rows[i].parent, part, rows[i].text);
     assert_int_equal(mci_topo_nranks(part), rows[i].n);
     for (uint32_t a = 0; a < rows[i].n; a++)
       for (uint32_t b = 0; b < rows[i].n; b++)
@@ -319,7 +305,7 @@ static void damage_is_undone_by_healthy(void** state) {
   mci_topo *topo = parse("mesh:3x3@2TB/s,1ns,dead=1.1,cut=0.0-0.1,neighbours"), *healthy;
   assert_int_equal(mci_topo_ndead(topo) * 10 + mci_topo_ncut(topo), 11);
   check_ok(mci_topo_healthy(topo, &healthy));
-  expect_text(healthy, "mesh:3x3@2TB/s,1ns,neighbours");
+  expect_text("healthy", healthy, "mesh:3x3@2TB/s,1ns,neighbours");
   assert_true(mci_topo_is_regular(healthy));
   mci_topo_destroy(healthy);
   mci_topo_destroy(topo);

@@ -1,22 +1,8 @@
 /* Levels of a topology against an oracle that sorts nodes into boxes and runs one by one; parts of packaged machines;
  * mistakes in the text. */
-#include "support/test.h"
-#include "topo/graph.h"
+#include "specs.h"
 
 #define MAX_RANKS 512
-
-static mci_topo* parse(const char* spec) {
-  mci_topo* topo = NULL;
-  if (mci_topo_parse(spec, &topo) != meshcclSuccess) fail_msg("%s: %s", spec, mci_error_last());
-  return topo;
-}
-
-static void expect_text(const char* what, const mci_topo* topo, const char* text) {
-  mci_str out = {0};
-  check_ok(mci_topo_print(topo, &out));
-  if (strcmp(out.text, text) != 0) fail_msg("%s: printed %s, expected %s", what, out.text, text);
-  mci_str_fini(&out);
-}
 
 static void levels_have_one_canonical_text_that_reads_back(void** state) {
   (void)state;
@@ -35,12 +21,7 @@ static void levels_have_one_canonical_text_that_reads_back(void** state) {
        "full:103@50GB/s,500ns,level=host:4*25+3:50GB/s:500ns,level=rack:52+51:50GB/s:500ns"},
       {"full:4@level=host:2+2,map=3.1.0.2", "full:4@50GB/s,500ns,level=host:2*2:50GB/s:500ns,map=3.1.0.2"},
   };
-  for (size_t i = 0; i < MCI_COUNT(rows); i++)
-    for (unsigned again = 0; again < 2; again++) {
-      mci_topo* topo = parse(rows[i][again]);
-      expect_text(rows[i][again], topo, rows[i][1]);
-      mci_topo_destroy(topo);
-    }
+  expect_canonical(rows, MCI_COUNT(rows));
 }
 
 static void mistakes_name_text_place_and_remedy(void** state) {
@@ -79,14 +60,7 @@ static void mistakes_name_text_place_and_remedy(void** state) {
       {"mesh:4x4@level=a:1x1,level=b:1x2,level=c:2x2,level=d:2x4,level=e:4x4,level=f:4x4,level=g:4x4",
        "\"level=g:4x4\"", "at most 6"},
   };
-  for (size_t i = 0; i < MCI_COUNT(rows); i++) {
-    mci_topo* topo = NULL;
-    meshcclResult_t result = mci_topo_parse(rows[i][0], &topo);
-    if (result != meshcclInvalidArgument || topo) fail_msg("%s: %s", rows[i][0], mci_result_text(result));
-    for (int part = 1; part < 3; part++)
-      if (!strstr(mci_error_last(), rows[i][part]))
-        fail_msg("%s: \"%s\" lacks \"%s\"", rows[i][0], mci_error_last(), rows[i][part]);
-  }
+  expect_mistakes(rows, MCI_COUNT(rows));
 }
 
 /* ---- groups ---- */

@@ -1,21 +1,7 @@
 /* Planes: switches beside or instead of links, against an oracle that searches; parts; mistakes in the text. */
-#include "support/test.h"
-#include "topo/graph.h"
+#include "specs.h"
 
 #define MAX_RANKS 128
-
-static mci_topo* parse(const char* spec) {
-  mci_topo* topo = NULL;
-  if (mci_topo_parse(spec, &topo) != meshcclSuccess) fail_msg("%s: %s", spec, mci_error_last());
-  return topo;
-}
-
-static void expect_text(const char* what, const mci_topo* topo, const char* text) {
-  mci_str out = {0};
-  check_ok(mci_topo_print(topo, &out));
-  if (strcmp(out.text, text) != 0) fail_msg("%s: printed %s, expected %s", what, out.text, text);
-  mci_str_fini(&out);
-}
 
 static void planes_have_one_canonical_text_that_reads_back(void** state) {
   (void)state;
@@ -30,12 +16,7 @@ static void planes_have_one_canonical_text_that_reads_back(void** state) {
       {"mesh:2x3@level=a:1x3:5GB/s,plane=s:5GB/s:*.0,dead=1.1",
        "mesh:2x3@50GB/s,500ns,level=a:1x3:5GB/s:500ns,dead=1.1,plane=s:5GB/s:500ns:*.0"},
   };
-  for (size_t i = 0; i < MCI_COUNT(rows); i++)
-    for (unsigned again = 0; again < 2; again++) {
-      mci_topo* topo = parse(rows[i][again]);
-      expect_text(rows[i][again], topo, rows[i][1]);
-      mci_topo_destroy(topo);
-    }
+  expect_canonical(rows, MCI_COUNT(rows));
 }
 
 static void mistakes_name_text_place_and_remedy(void** state) {
@@ -62,14 +43,7 @@ static void mistakes_name_text_place_and_remedy(void** state) {
       {"mesh:2x4@apart=x,cut=0.1-0.2", "\"0.1-0.2\" at character 22", "no neighbours"},
       {"mesh:10000x10000@plane=s:*.0", "\"plane=s:*.0\"", "at most 16777216"},
   };
-  for (size_t i = 0; i < MCI_COUNT(rows); i++) {
-    mci_topo* topo = NULL;
-    meshcclResult_t result = mci_topo_parse(rows[i][0], &topo);
-    if (result != meshcclInvalidArgument || topo) fail_msg("%s: %s", rows[i][0], mci_result_text(result));
-    for (int part = 1; part < 3; part++)
-      if (!strstr(mci_error_last(), rows[i][part]))
-        fail_msg("%s: \"%s\" lacks \"%s\"", rows[i][0], mci_error_last(), rows[i][part]);
-  }
+  expect_mistakes(rows, MCI_COUNT(rows));
 }
 
 /* Distances over own links and planes between ranks; nodes that are no rank are not in these specs, or do not matter.

@@ -1,6 +1,5 @@
 /* Topology text: what is written reads back, quantities are exact, every mistake is named with place and remedy. */
-#include "support/test.h"
-#include "topo/graph.h"
+#include "specs.h"
 
 static char* printed(const char* spec) {
   mci_topo* topo;
@@ -44,14 +43,7 @@ static void specs_have_one_canonical_text_that_reads_back(void** state) {
       {"mesh:5x5@pick=4.4+0.0+0.3,map=2.1.0", "mesh:5x5@50GB/s,500ns,pick=0.0+0.3+4.4,map=2.1.0"},
       {"mesh:1x3@dead=0.1,pick=0.2+0.0", "mesh:1x3@50GB/s,500ns,dead=0.1"},
   };
-  for (size_t i = 0; i < MCI_COUNT(rows); i++) {
-    char* once = printed(rows[i][0]);
-    if (strcmp(once, rows[i][1]) != 0) fail_msg("%s printed as %s", rows[i][0], once);
-    char* again = printed(once);
-    assert_string_equal(once, again);
-    mci_free(once);
-    mci_free(again);
-  }
+  expect_canonical(rows, MCI_COUNT(rows));
 }
 
 static void quantities_are_exact(void** state) {
@@ -139,14 +131,7 @@ static void mistakes_name_text_place_and_remedy(void** state) {
       {"mesh:4x4@wrap=", "\"wrap=\"", "wrap=x"},
       {"mesh:4x4@dead=1.1,pick=1.1+0.0", "\"pick=1.1+0.0\" at character 19", "dead="},
   };
-  for (size_t i = 0; i < MCI_COUNT(rows); i++) {
-    mci_topo* topo = NULL;
-    meshcclResult_t result = mci_topo_parse(rows[i][0], &topo);
-    if (result != meshcclInvalidArgument || topo) fail_msg("%s: %s", rows[i][0], mci_result_text(result));
-    for (int part = 1; part < 3; part++)
-      if (!strstr(mci_error_last(), rows[i][part]))
-        fail_msg("%s: \"%s\" lacks \"%s\"", rows[i][0], mci_error_last(), rows[i][part]);
-  }
+  expect_mistakes(rows, MCI_COUNT(rows));
 }
 
 static void damaged_specs_never_crash_and_survivors_read_back(void** state) {
