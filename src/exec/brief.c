@@ -26,6 +26,7 @@ typedef struct {
   bool sends;     /* some destination is a lane */
   uint16_t place; /* operand that lanes send from; a source only when nothing is folded */
   bool folds;
+  uint16_t lacks; /* messages that come from here on, before anything is sent */
 } step;
 
 struct mci_brief {
@@ -89,6 +90,16 @@ static meshcclResult_t work_out_step(mci_engine* engine, const mci_run* run, con
   return meshcclSuccess;
 }
 
+static void count_lacks(mci_brief* brief) {
+  uint16_t lacks = 0;
+  for (uint32_t i = brief->nsteps; i-- > 0; brief->steps[i].lacks = lacks) {
+    const step* s = &brief->steps[i];
+    if (s->sends) lacks = 0;
+    for (uint32_t k = s->ndst; k < (uint32_t)s->ndst + s->nsrc; k++)
+      if (brief->operands[s->first + k].lane) lacks++;
+  }
+}
+
 static meshcclResult_t work_out(mci_engine* engine, const mci_run* run, const mci_chan* chan) {
   mci_brief* brief = chan->brief;
   const mci_op* op = run->op;
@@ -108,6 +119,7 @@ static meshcclResult_t work_out(mci_engine* engine, const mci_run* run, const mc
     MCI_TRY(work_out_step(engine, run, chan, &cursor, instr, first, s));
     brief->fits = brief->fits && s->elements <= most;
   }
+  if (brief->fits) count_lacks(brief);
   brief->count = op->count;
   brief->type_size = op->type_size;
   brief->known = true;
@@ -278,3 +290,5 @@ const mci_peer* mci_brief_waits_for(const mci_chan* chan) {
   }
   return NULL;
 }
+
+bool mci_brief_lacks_several(const mci_chan* chan) { return chan->brief->steps[chan->steps_done].lacks > 1; }

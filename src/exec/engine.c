@@ -503,6 +503,13 @@ static int poll_ports(mci_engine* engine) {
   return events;
 }
 
+/* Several ranks have to send what is awaited now, and some of them need this processor for it: they get it without a look
+ * for what the others have sent. */
+static bool others_first(const mci_engine* engine) {
+  return atomic_load_explicit(&engine->hurries, memory_order_relaxed) && mci_engine_only_waits(engine) &&
+         mci_brief_lacks_several(&engine->active->run->channels[0]);
+}
+
 int mci_engine_progress(mci_engine* engine) {
   int moved = 0;
   if (MCI_UNLIKELY(engine->held != meshcclSuccess && engine->error == meshcclSuccess)) report_held(engine);
@@ -512,7 +519,7 @@ int mci_engine_progress(mci_engine* engine) {
   meshcclResult_t result = engine->queue_head ? advance(engine, &moved) : meshcclSuccess;
   bool settled = moved > 0 && engine->settled && !engine->active && !engine->queue_head && !engine->listed;
   if (result == meshcclSuccess && !settled) {
-    int events = poll_ports(engine);
+    int events = moved > 0 && others_first(engine) ? 0 : poll_ports(engine);
     moved += events;
     result = engine->error;
     if (result == meshcclSuccess && (events || !mci_engine_only_waits(engine))) result = advance(engine, &moved);
