@@ -155,9 +155,9 @@ typedef struct {
   /* From the return on no put() of this peer writes to memory of this process: what was asked for may be freed. Waits for
    * one that is under way, a second at most. For ever. */
   void (*refusePuts)(void* ep);
-  /* Where the next send() to this peer writes first, so that who is about to send has the line fetched meanwhile; NULL:
-   * nowhere that would help. Nobody reads or writes there. */
-  const void* (*writesNext)(void* ep);
+  /* Where the next send() to this peer writes if it sends as much as the last one, so that who is about to send has the
+   * lines fetched meanwhile; 0 bytes: nowhere that would help. Nobody reads or writes there. */
+  void (*writesNext)(void* ep, meshcclPlace_t lines[2]);
 } meshcclTransport_t;
 
 /* For transports in shared memory, and for lines that writesNext names: has the line brought into this processor's cache to
@@ -169,6 +169,10 @@ static inline void meshcclFetchToWrite(const void* line) {
 #else
   __builtin_prefetch(line, 1);
 #endif
+}
+
+static inline void meshcclFetchAllToWrite(const void* from, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) meshcclFetchToWrite((const char*)from + i);
 }
 
 /* A plugin exports one function of this type under the name meshcclTransportPlugin. */

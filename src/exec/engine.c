@@ -87,8 +87,9 @@ void mci_engine_submit(mci_engine* engine, mci_op* op) {
 }
 
 void mci_engine_fetch_ahead(const mci_engine* engine) {
-  const void* line = atomic_load_explicit(&engine->writes_next, memory_order_relaxed);
-  if (line) meshcclFetchToWrite(line);
+  for (int i = 0; i < 2; i++)
+    meshcclFetchAllToWrite(atomic_load_explicit(&engine->writes_next[i].at, memory_order_relaxed),
+                           atomic_load_explicit(&engine->writes_next[i].bytes, memory_order_relaxed));
 }
 
 const char* mci_op_text(const mci_op* op, char text[MCI_TEXT_BYTES]) {

@@ -22,7 +22,9 @@ enum { MCI_MSG_DATA = 1, MCI_MSG_REF, MCI_MSG_ACK, MCI_MSG_KEY, MCI_MSG_FORGET, 
 
 #define MCI_REF_PUTS 1 /* who lends writes it to where it is asked to */
 
-/* What travels in front of every message. `ack` counts the messages consumed on the lane of the other direction. */
+/* What travels in front of every message. `ack` counts the messages consumed on the lane of the other direction. `bytes` are
+ * those of a reference: a value's are the payload's, so that the second half of its header is zero, which transports may
+ * leave out. */
 typedef struct {
   uint8_t kind, flags;
   uint16_t channel;
@@ -225,6 +227,12 @@ typedef struct {
   uint64_t events, at_ns; /* the writer's: what stands there, since when */
 } mci_published;
 
+/* To be fetched. Who reads it takes no lock: what does not belong together is as good a hint as any. */
+typedef struct {
+  _Atomic(const void*) at;
+  _Atomic uint32_t bytes;
+} mci_lines;
+
 struct mci_engine {
   mci_engine_options options;
   void* device_ctx;
@@ -254,7 +262,7 @@ struct mci_engine {
   uint32_t nslots;
   mci_shared_slot shared[MCI_SHARED_SLOTS]; /* the last ones */
   uint32_t next_shared;
-  _Atomic(const void*) writes_next; /* see mci_engine_fetch_ahead; NULL: nothing to fetch */
+  mci_lines writes_next[2]; /* see mci_engine_fetch_ahead */
   mci_arena* arenas;
   uint32_t narenas, cap_arenas;
   struct mci_shared_region scratch, joined; /* of the running collective: its steps' memory, its parts in a row */
@@ -289,8 +297,8 @@ void mci_peer_unmap(mci_peer* peer, uint32_t number);
 meshcclResult_t mci_peer_broke(mci_peer* peer, meshcclResult_t result, const char* why);
 meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const meshcclPiece_t* pieces, int npieces,
                               void* token);
-/* Of its transport: where the next message to the peer will be written first, or NULL. */
-const void* mci_peer_writes_next(const mci_peer* peer);
+/* Asks its transport where the next message to the peer will be written. */
+void mci_peer_writes_next(const mci_peer* peer);
 /* Reads the first `bytes` of what the arrival lends by address to where it is to stand. Busy: not yet. */
 meshcclResult_t mci_peer_fetch(mci_peer* peer, mci_arrival* arrival, uint32_t bytes);
 /* Writes to where the peer asked for it. Busy: it has failed and wants nothing any more. */

@@ -106,7 +106,7 @@ typedef struct mci_op {
 } mci_op;
 
 void mci_engine_submit(mci_engine* engine, mci_op* op);
-/* Atomic: a call begins that is likely to send to the peer that the last one sent to. Takes the line that it will write back
+/* Atomic: a call begins that is likely to send to the peer that the last one sent to. Takes the lines that it will write back
  * from that peer, who polls there: on the way from the call to the transport there is time for that. */
 void mci_engine_fetch_ahead(const mci_engine* engine);
 /* Does what can be done; returns the number of things done (0: idle). */

@@ -178,7 +178,7 @@ static meshcclResult_t send_reference(mci_lane* lane, mci_departure* d, const vo
 
 static meshcclResult_t send_value(mci_lane* lane, mci_departure* d, const meshcclPiece_t* pieces, int npieces,
                                   uint64_t bytes) {
-  mci_header header = data_header(lane, d, MCI_MSG_DATA, bytes);
+  mci_header header = data_header(lane, d, MCI_MSG_DATA, 0);
   meshcclResult_t result = mci_peer_send(lane->peer, &header, pieces, npieces, d->op);
   if (result == meshcclInProgress) {
     d->op->outstanding++;
@@ -327,8 +327,7 @@ meshcclResult_t mci_lane_send_now(mci_lane* lane, mci_op* op, const char* at, ui
                        .channel = lane->channel,
                        .sequence = op->sequence,
                        .fingerprint = op->fingerprint,
-                       .ack = (uint32_t)lane->consumed,
-                       .bytes = (uint32_t)bytes};
+                       .ack = (uint32_t)lane->consumed};
   meshcclPiece_t piece = {at, bytes};
   meshcclResult_t result = mci_peer_send(lane->peer, &header, &piece, bytes > 0, op);
   if (MCI_UNLIKELY(result == meshcclBusy)) return send_later(lane, op, at, elements);
@@ -336,7 +335,7 @@ meshcclResult_t mci_lane_send_now(mci_lane* lane, mci_op* op, const char* at, ui
     op->outstanding++;
     result = meshcclSuccess;
   }
-  atomic_store_explicit(&engine->writes_next, mci_peer_writes_next(lane->peer), memory_order_relaxed);
+  mci_peer_writes_next(lane->peer);
   lane->in_flight[lane->sent % MCI_MAX_CREDITS] = NULL;
   lane->slots_out[lane->sent % MCI_MAX_CREDITS] = NULL;
   lane->sent++;

@@ -200,9 +200,14 @@ meshcclResult_t mci_peer_send(mci_peer* peer, const mci_header* header, const me
   return mci_peer_broke(peer, result, mci_error_last());
 }
 
-const void* mci_peer_writes_next(const mci_peer* peer) {
+void mci_peer_writes_next(const mci_peer* peer) {
   const meshcclTransport_t* transport = transport_of(peer);
-  return transport->writesNext ? transport->writesNext(peer->ep) : NULL;
+  meshcclPlace_t lines[2] = {{NULL, 0}, {NULL, 0}};
+  if (transport->writesNext) transport->writesNext(peer->ep, lines);
+  for (int i = 0; i < 2; i++) {
+    atomic_store_explicit(&peer->engine->writes_next[i].at, lines[i].base, memory_order_relaxed);
+    atomic_store_explicit(&peer->engine->writes_next[i].bytes, (uint32_t)lines[i].bytes, memory_order_relaxed);
+  }
 }
 
 meshcclResult_t mci_peer_put(mci_peer* peer, uint64_t remote, const void* from, uint64_t bytes) {

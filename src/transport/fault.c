@@ -302,9 +302,9 @@ static void fault_refuse_puts(void* ep) {
   link->owner->inner->refusePuts(link->ep);
 }
 
-static const void* fault_writes_next(void* ep) {
+static void fault_writes_next(void* ep, meshcclPlace_t lines[2]) {
   mci_fault_link* link = ep;
-  return link->owner->inner->writesNext(link->ep);
+  link->owner->inner->writesNext(link->ep, lines);
 }
 
 /* ---- tables ----

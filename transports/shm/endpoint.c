@@ -133,9 +133,10 @@ static __attribute__((cold)) meshcclResult_t starve(struct mci_shm_ep* ep) {
   return meshcclBusy;
 }
 
-const void* mci_shm_writes_next(void* opaque) {
+void mci_shm_writes_next(void* opaque, meshcclPlace_t lines[2]) {
   struct mci_shm_ep* ep = opaque;
-  return ep->tx.ring ? mci_shm_tx_next(&ep->tx) : NULL;
+  if (ep->tx.ring) mci_shm_tx_next(&ep->tx, lines);
+  if (!ep->tx.ring || ep->tx.last_bytes > MCI_SHM_FETCHED) lines[0] = lines[1] = (meshcclPlace_t){NULL, 0};
 }
 
 meshcclResult_t mci_shm_send(void* opaque, const void* header, const meshcclPiece_t* pieces, int npieces, void* token) {

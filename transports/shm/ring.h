@@ -1,10 +1,11 @@
 /* One direction of one pair: a ring of messages in shared memory, written by one thread and read by one other. Lives in
  * the receiver's segment. No locks, no system calls, no allocation; knows nothing of contexts, hosts or sleeping.
  *
- * A message takes one cell, the pair of cache lines that processors fetch together. It begins with the tag (the flag the
- * receiver polls, with the length), the header and up to 24 bytes of payload: then one line moves between the cores, and up
- * to 88 bytes two at once. A larger payload stands in one stretch of `data`, and the cell says where. Cells hold nothing but messages, so a tag can never be mistaken: it is the message's number, which no
- * earlier content of the cell had.
+ * A message takes one cell, a pair of cache lines. It begins with the tag (the flag the receiver polls, with the length), the
+ * header and the payload, if that fits: up to 40 bytes in the first line, then one line moves between the cores, and up to
+ * 104 bytes in both. Of a header whose second half is zero, as those of values are, only the first one travels; with a whole
+ * one these are 24 and 88 bytes. A larger payload stands in one stretch of `data`, and the cell says where. Cells hold
+ * nothing but messages, so a tag can never be mistaken: it is the message's number, which no earlier content of the cell had.
  *
  *     cells   | tag header payload | tag header offset--+ | ...        data | ....[ payload ]....... |
  *                                                       +-------------------------^
@@ -22,20 +23,21 @@
 #include "meshccl/transport.h"
 
 #define MCI_SHM_CELLS 128u
-#define MCI_SHM_INLINE 88u
 #define MCI_SHM_DATA 65536u
 /* A quarter of the data: with the gap at the wrap a message always fits into an empty ring, and three are under way. */
 #define MCI_SHM_MAX_PAYLOAD 16384u
 #define MCI_SHM_LINE 64u
+/* Of longer messages lines are not fetched when a call begins: they would still be on their way when it writes them. */
+#define MCI_SHM_FETCHED 2048u
+#define MCI_SHM_ON_THEIR_WAY 1024u /* bytes that processors fetch at the same time */
+#define MCI_SHM_HALF (MESHCCL_HEADER_BYTES / 2)
+#define MCI_SHM_WHOLE_HEADER 0x80000000u /* of a tag's length */
 
 struct mci_shm_cell {
-  _Alignas(2 * MCI_SHM_LINE) _Atomic uint64_t tag; /* number of the message (from 1) << 32 | bytes of payload */
-  unsigned char header[MESHCCL_HEADER_BYTES];
-  union {
-    unsigned char payload[MCI_SHM_INLINE];
-    uint32_t offset; /* into data */
-  };
+  _Alignas(2 * MCI_SHM_LINE) _Atomic uint64_t tag; /* number of the message (from 1) << 32 | whole header | bytes */
+  unsigned char rest[2 * MCI_SHM_LINE - 8];        /* header, then the payload or a uint32_t: where in data it stands */
 };
+#define MCI_SHM_INLINE (sizeof(((struct mci_shm_cell*)0)->rest) - MCI_SHM_HALF) /* bytes, at most */
 _Static_assert(sizeof(struct mci_shm_cell) == 2 * MCI_SHM_LINE, "a cell is two cache lines");
 
 /* All zero at first. Fields of different writers are two lines apart, because processors fetch lines in pairs. */
@@ -57,7 +59,7 @@ struct mci_shm_tx {
   uint64_t head, consumed; /* messages sent, and those known to be consumed */
   uint32_t data_head, data_tail;
   uint32_t ends[MCI_SHM_CELLS]; /* data_head after the message of each cell */
-  bool last_inline;             /* the last payload stood in its cell */
+  uint32_t last_header, last_bytes; /* of the last message */
 };
 
 struct mci_shm_rx {
@@ -98,26 +100,27 @@ static inline bool mci_shm_tx_reserve(struct mci_shm_tx* tx, uint32_t bytes, uin
   return true;
 }
 
-static inline void mci_shm_fetch_lines(const unsigned char* from, uint32_t bytes) {
-  for (uint32_t i = 0; i < bytes; i += MCI_SHM_LINE) meshcclFetchToWrite(from + i);
+/* Where the next message will be written if it is as long as the last one: in its cell and in data. */
+static inline void mci_shm_tx_next(const struct mci_shm_tx* tx, meshcclPlace_t lines[2]) {
+  struct mci_shm_cell* cell = &tx->ring->cells[tx->head % MCI_SHM_CELLS];
+  uint32_t bytes = tx->last_bytes, start = tx->data_head % MCI_SHM_DATA;
+  bool fits = bytes <= sizeof cell->rest - tx->last_header;
+  lines[0] = (meshcclPlace_t){cell, fits ? sizeof cell->tag + tx->last_header + bytes : MCI_SHM_LINE};
+  lines[1] = (meshcclPlace_t){tx->ring->data + (bytes > MCI_SHM_DATA - start ? 0 : start), fits ? 0 : bytes};
 }
 
-/* Fetches the lines of the next message for writing, while nobody waits for it: as if it had as many bytes as the last. */
-static inline void mci_shm_tx_prepare(struct mci_shm_tx* tx, uint32_t bytes) {
-  const unsigned char* cell = (const unsigned char*)&tx->ring->cells[tx->head % MCI_SHM_CELLS];
-  tx->last_inline = bytes <= MCI_SHM_INLINE;
-  if (tx->last_inline) {
-    mci_shm_fetch_lines(cell, (uint32_t)offsetof(struct mci_shm_cell, payload) + bytes);
-    return;
-  }
-  uint32_t start = tx->data_head % MCI_SHM_DATA;
-  meshcclFetchToWrite(cell);
-  mci_shm_fetch_lines(tx->ring->data + (bytes > MCI_SHM_DATA - start ? 0 : start), bytes);
+/* Fetches these lines for writing, while nobody waits for the message. */
+static inline void mci_shm_tx_prepare(const struct mci_shm_tx* tx) {
+  meshcclPlace_t lines[2];
+  mci_shm_tx_next(tx, lines);
+  meshcclFetchAllToWrite(lines[0].base, lines[0].bytes);
+  meshcclFetchAllToWrite(lines[1].base, lines[1].bytes);
 }
 
-/* The line that the receiver polls. Not where longer payloads are expected: it would take it again while they are copied. */
-static inline const void* mci_shm_tx_next(const struct mci_shm_tx* tx) {
-  return tx->last_inline ? &tx->ring->cells[tx->head % MCI_SHM_CELLS] : NULL;
+static inline uint32_t mci_shm_header_bytes(const void* header) {
+  uint64_t second[MCI_SHM_HALF / sizeof(uint64_t)];
+  memcpy(second, (const unsigned char*)header + MCI_SHM_HALF, sizeof second);
+  return second[0] | second[1] ? MESHCCL_HEADER_BYTES : MCI_SHM_HALF;
 }
 
 /* False: the ring is full and nothing was taken. `bytes`, the sum of the pieces, is at most MCI_SHM_MAX_PAYLOAD. */
@@ -126,11 +129,13 @@ static inline bool mci_shm_tx_put(struct mci_shm_tx* tx, const void* header, con
   if (!mci_shm_tx_cell_free(tx)) return false;
   uint32_t index = (uint32_t)(tx->head % MCI_SHM_CELLS);
   struct mci_shm_cell* cell = &tx->ring->cells[index];
-  unsigned char* to = cell->payload;
-  if (bytes > MCI_SHM_INLINE) {
+  uint32_t header_bytes = mci_shm_header_bytes(header);
+  unsigned char* to = cell->rest + header_bytes;
+  if (bytes > sizeof cell->rest - header_bytes) {
     uint32_t offset;
     if (!mci_shm_tx_reserve(tx, (uint32_t)bytes, &offset)) return false;
-    cell->offset = offset;
+    memcpy(to, &offset, sizeof offset);
+    if (bytes > MCI_SHM_FETCHED) meshcclFetchToWrite(cell); /* the receiver polls it: it is back when the payload stands */
     to = tx->ring->data + offset;
   }
   for (int i = 0; i < npieces; i++) {
@@ -138,11 +143,16 @@ static inline bool mci_shm_tx_put(struct mci_shm_tx* tx, const void* header, con
     memcpy(to, pieces[i].base, pieces[i].bytes);
     to += pieces[i].bytes;
   }
-  memcpy(cell->header, header, MESHCCL_HEADER_BYTES);
+  memcpy(cell->rest, header, MCI_SHM_HALF);
+  if (header_bytes > MCI_SHM_HALF)
+    memcpy(cell->rest + MCI_SHM_HALF, (const unsigned char*)header + MCI_SHM_HALF, MCI_SHM_HALF);
   tx->ends[index] = tx->data_head;
   tx->head++;
-  atomic_store_explicit(&cell->tag, tx->head << 32 | bytes, memory_order_release);
-  mci_shm_tx_prepare(tx, (uint32_t)bytes);
+  tx->last_header = header_bytes;
+  tx->last_bytes = (uint32_t)bytes;
+  uint32_t whole = header_bytes > MCI_SHM_HALF ? MCI_SHM_WHOLE_HEADER : 0;
+  atomic_store_explicit(&cell->tag, tx->head << 32 | whole | bytes, memory_order_release);
+  mci_shm_tx_prepare(tx);
   return true;
 }
 
@@ -151,15 +161,23 @@ static inline int mci_shm_rx_peek(const struct mci_shm_rx* rx, struct mci_shm_me
   struct mci_shm_cell* cell = &rx->ring->cells[rx->tail % MCI_SHM_CELLS];
   uint64_t tag = atomic_load_explicit(&cell->tag, memory_order_acquire);
   if ((uint32_t)(tag >> 32) != (uint32_t)(rx->tail + 1)) return 0;
-  uint32_t bytes = (uint32_t)tag;
-  out->data = cell->payload;
-  if (bytes > MCI_SHM_INLINE) {
-    uint32_t offset = *(volatile uint32_t*)&cell->offset; /* read once: it is checked and then used */
+  uint32_t bytes = (uint32_t)tag & ~MCI_SHM_WHOLE_HEADER;
+  uint32_t header_bytes = (uint32_t)tag & MCI_SHM_WHOLE_HEADER ? MESHCCL_HEADER_BYTES : MCI_SHM_HALF;
+  out->data = cell->rest + header_bytes;
+  if (bytes > sizeof cell->rest - header_bytes) {
+    uint32_t offset = *(volatile uint32_t*)(void*)(cell->rest + header_bytes); /* read once: it is checked and then used */
     if (bytes > MCI_SHM_MAX_PAYLOAD || offset > MCI_SHM_DATA - bytes) return -1;
     out->data = rx->ring->data + offset;
+    for (uint32_t i = 0; i < bytes && i < MCI_SHM_ON_THEIR_WAY; i += MCI_SHM_LINE)
+      __builtin_prefetch((const unsigned char*)out->data + i);
   }
   out->bytes = bytes;
-  memcpy(out->header, cell->header, MESHCCL_HEADER_BYTES);
+  memcpy(out->header, cell->rest, MCI_SHM_HALF);
+  if (header_bytes > MCI_SHM_HALF) {
+    memcpy(out->header + MCI_SHM_HALF, cell->rest + MCI_SHM_HALF, MCI_SHM_HALF);
+  } else {
+    memset(out->header + MCI_SHM_HALF, 0, MCI_SHM_HALF);
+  }
   return 1;
 }
 

@@ -95,7 +95,7 @@ meshcclResult_t mci_shm_connect(void* ctx, void* peer, int peerRank, const void*
 void mci_shm_disconnect(void* ep);
 void mci_shm_ep_free(struct mci_shm_ep* ep);
 meshcclResult_t mci_shm_send(void* ep, const void* header, const meshcclPiece_t* pieces, int npieces, void* token);
-const void* mci_shm_writes_next(void* ep);
+void mci_shm_writes_next(void* ep, meshcclPlace_t lines[2]);
 /* progress.c */
 int mci_shm_progress(void* ctx);
 /* sleep.c */

@@ -15,12 +15,13 @@ static struct mci_shm_ring* ring_new(void) {
 
 /* Message i of a stream: everything follows from seed and number. */
 static size_t make(uint64_t seed, uint32_t number, unsigned char* header, unsigned char* payload) {
-  static const size_t edges[] = {0, 1, 8, 24, 25, 63, 64, 65, MCI_SHM_INLINE - 1, MCI_SHM_INLINE, MCI_SHM_INLINE + 1, 4096, MCI_SHM_MAX_PAYLOAD - 1, MCI_SHM_MAX_PAYLOAD};
+  static const size_t edges[] = {0, 1, 8, 24, 25, 40, 41, 87, 88, 89, MCI_SHM_INLINE - 1, MCI_SHM_INLINE, MCI_SHM_INLINE + 1, 4096, MCI_SHM_MAX_PAYLOAD - 1, MCI_SHM_MAX_PAYLOAD};
   uint64_t state = seed + number * 977u;
   uint64_t kind = test_random(&state);
   size_t bytes = kind % 8 == 0 ? edges[kind / 8 % MCI_COUNT(edges)] : kind / 8 % 600;
   memset(header, (int)(number % 251), MESHCCL_HEADER_BYTES);
   memcpy(header, &number, sizeof number);
+  if (number % 2) memset(header + MCI_SHM_HALF, 0, MCI_SHM_HALF); /* does not travel */
   for (size_t i = 0; i < bytes; i += 8) {
     uint64_t word = test_random(&state);
     memcpy(payload + i, &word, MCI_MIN(sizeof word, bytes - i));
@@ -167,6 +168,35 @@ static void messages_that_wait_are_not_overwritten(void** state) {
   free(tx.ring);
 }
 
+static bool within(meshcclPlace_t lines, const void* at, size_t bytes) {
+  const char *begin = lines.base, *from = at;
+  return from >= begin && from + bytes <= begin + lines.bytes;
+}
+
+static void the_lines_of_the_next_message_are_known(void** state) {
+  (void)state;
+  static const size_t sizes[] = {0, 8, 40, 41, 88, 89, MCI_SHM_INLINE, MCI_SHM_INLINE + 1, 2048, MCI_SHM_MAX_PAYLOAD};
+  static unsigned char payload[MCI_SHM_MAX_PAYLOAD];
+  struct mci_shm_tx tx = {.ring = ring_new()};
+  struct mci_shm_rx rx = {.ring = tx.ring};
+  for (int whole = 0; whole < 2; whole++)
+    for (size_t i = 0; i < 20 * MCI_COUNT(sizes); i++) {
+      unsigned char header[MESHCCL_HEADER_BYTES] = {[MESHCCL_HEADER_BYTES - 1] = (unsigned char)whole};
+      size_t bytes = sizes[i / 20];
+      meshcclPiece_t piece = {payload, bytes};
+      meshcclPlace_t lines[2];
+      struct mci_shm_message message;
+      mci_shm_tx_next(&tx, lines);
+      assert_ptr_equal(lines[0].base, &tx.ring->cells[tx.head % MCI_SHM_CELLS]);
+      assert_true(mci_shm_tx_put(&tx, header, &piece, 1, bytes));
+      assert_int_equal(mci_shm_rx_peek(&rx, &message), 1);
+      if (i % 20 > 0 && bytes > 0 && !within(lines[0], message.data, bytes) && !within(lines[1], message.data, bytes))
+        fail_msg("%zu bytes are somewhere else", bytes);
+      mci_shm_rx_pop(&rx);
+    }
+  free(tx.ring);
+}
+
 static void numbers_wrap_at_32_bits(void** state) {
   (void)state;
   uint64_t start = ((uint64_t)1 << 32) - 300;
@@ -188,6 +218,10 @@ static void numbers_wrap_at_32_bits(void** state) {
   free(tx.ring);
 }
 
+static void set_offset(struct mci_shm_cell* cell, uint32_t offset) {
+  memcpy(cell->rest + MCI_SHM_HALF, &offset, sizeof offset);
+}
+
 static void garbage_from_the_sender_is_recognised(void** state) {
   (void)state;
   static const struct {
@@ -195,6 +229,7 @@ static void garbage_from_the_sender_is_recognised(void** state) {
     uint32_t bytes, offset;
   } rows[] = {{"payload too large", MCI_SHM_MAX_PAYLOAD + 1, 0},
               {"huge payload", UINT32_MAX, 0},
+              {"huge payload after half a header", UINT32_MAX & ~MCI_SHM_WHOLE_HEADER, 0},
               {"offset at the end", 4096, MCI_SHM_DATA},
               {"payload over the end", 4096, MCI_SHM_DATA - 4095},
               {"huge offset", MCI_SHM_INLINE + 1, UINT32_MAX},
@@ -202,11 +237,11 @@ static void garbage_from_the_sender_is_recognised(void** state) {
   struct mci_shm_rx rx = {.ring = ring_new()};
   struct mci_shm_message message;
   for (size_t i = 0; i < MCI_COUNT(rows); i++) {
-    rx.ring->cells[0].offset = rows[i].offset;
+    set_offset(&rx.ring->cells[0], rows[i].offset);
     atomic_store(&rx.ring->cells[0].tag, (uint64_t)1 << 32 | rows[i].bytes);
     if (mci_shm_rx_peek(&rx, &message) != -1) fail_msg("%s was taken", rows[i].what);
   }
-  rx.ring->cells[0].offset = MCI_SHM_DATA - 4096; /* the last that is right */
+  set_offset(&rx.ring->cells[0], MCI_SHM_DATA - 4096); /* the last that is right */
   atomic_store(&rx.ring->cells[0].tag, (uint64_t)1 << 32 | 4096);
   assert_int_equal(mci_shm_rx_peek(&rx, &message), 1);
   free(rx.ring);
@@ -223,8 +258,9 @@ static void random_garbage_never_leads_out_of_the_ring(void** state) {
     struct mci_shm_cell* cell = &rx.ring->cells[rx.tail % MCI_SHM_CELLS];
     uint64_t noise = test_random(&seed);
     memcpy((uint64_t*)(void*)rx.ring + test_random(&seed) % words, &noise, sizeof noise);
-    cell->offset = (uint32_t)(noise >> (noise & 31));
-    atomic_store(&cell->tag, (rx.tail + 1) << 32 | noise % 40000);
+    set_offset(cell, (uint32_t)(noise >> (noise & 31)));
+    uint32_t whole = noise & 2 ? MCI_SHM_WHOLE_HEADER : 0;
+    atomic_store(&cell->tag, (rx.tail + 1) << 32 | whole | noise % 40000);
     atomic_store(&rx.ring->consumed, noise & 1 ? noise : tx.consumed + noise % 300);
     struct mci_shm_message message;
     if (mci_shm_rx_peek(&rx, &message) == 1)
@@ -243,6 +279,7 @@ int main(void) {
       cmocka_unit_test(a_ring_of_cells_is_full_after_all_of_them),
       cmocka_unit_test(the_largest_payload_fits_an_empty_ring_at_every_position),
       cmocka_unit_test(messages_that_wait_are_not_overwritten),
+      cmocka_unit_test(the_lines_of_the_next_message_are_known),
       cmocka_unit_test(numbers_wrap_at_32_bits),
       cmocka_unit_test(garbage_from_the_sender_is_recognised),
       cmocka_unit_test(random_garbage_never_leads_out_of_the_ring),
