@@ -147,26 +147,27 @@ static bool outgrows_caches(const mci_engine* engine, const mci_op* op) {
 #define PAIR_SUMS ((uint64_t)16 << 20)
 #define PAIR_COPIES ((uint64_t)32 << 20)
 
-/* Reading by address pays while messages stay in the caches, and earlier where they are stored as they come than where
- * they are folded. Two ranks also write to each other (channel.c), which pays longer; one slot serves all peers where
- * there are more of them. A send does without, so that it ends before its receiver calls where slots hold all of it. */
+/* Reading by address pays while messages stay in the caches, and between two ranks only where they are folded or several
+ * get the same, for which slots are better. Two ranks also write to each other (channel.c), which pays longer. A send
+ * does without, so that it ends before its receiver calls where slots hold all of it. */
 static uint64_t fetched_bytes(const mci_engine* engine, const mci_op* op) {
   const mci_program* program = op->run->program;
   uint64_t bytes = vector_elements(op) * op->type_size;
-  bool pair = program->nranks == 2 && !mci_engine_keeps_apart(engine);
+  bool two = program->nranks == 2, pair = two && !mci_engine_keeps_apart(engine);
   switch (program->coll) {
     case MCI_SEND_RECV:
       return 0;
     case MCI_ALL_REDUCE:
       return pair && bytes * (op->in == op->out ? 1 : 2) <= PAIR_SUMS ? UINT64_MAX : 0;
+    case MCI_REDUCE_SCATTER:
+    case MCI_REDUCE:
+      return pair ? (uint64_t)1 << 20 : two ? (uint64_t)256 << 10 : 0;
     case MCI_ALL_GATHER:
     case MCI_BROADCAST:
-      if (pair && bytes <= PAIR_COPIES) return UINT64_MAX;
-      break;
+      return pair && bytes <= PAIR_COPIES ? UINT64_MAX : two ? (uint64_t)1 << 20 : 0;
     default:
-      break;
+      return (uint64_t)1 << 20;
   }
-  return !mci_coll_reduces(program->coll) || pair ? (uint64_t)1 << 20 : (uint64_t)256 << 10;
 }
 
 static void count_down(_Atomic uint32_t* counter) {

@@ -63,7 +63,7 @@ typedef struct {
   const void* from;
   uint64_t elements;
 } mci_shared_slot;
-#define MCI_SHARED_SLOTS 4 /* peers that lag by no more slices find theirs */
+#define MCI_SHARED_SLOTS 4 /* a peer gets no further ahead of the last one, which so finds its slices here */
 
 /* One message (all slices of a chunk) that leaves on a lane. Slices below `ready` may go. */
 typedef struct {
@@ -75,6 +75,7 @@ typedef struct {
   bool no_lend;    /* COPY: by value or through staging only */
   bool staged;     /* slice `next` already stands in its slot */
   bool copying;    /* a copy into the slot is under way: token */
+  uint16_t waited; /* how often for peers that get the same */
   mci_slot* slot;  /* of slice `next`, NULL: none yet */
   uint64_t filled; /* elements of slice `next` copied into its slot */
   uint64_t token;

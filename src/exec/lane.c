@@ -228,12 +228,35 @@ void mci_lane_forget_shared(mci_engine* engine) {
   }
 }
 
-/* Copies the slice into its slot. Busy: the device is not done. */
+#define PATIENCE 1024u /* times that the slices of a message wait for peers that lag */
+
+/* Whether the slice waits until another peer that gets the same has been sent what the slot of this one would put out of
+ * reach. A peer may lag because it waits for the one that this slice is for, so patience ends. */
+static bool waits_for_others(const mci_lane* lane, mci_departure* d, const char* from) {
+  const mci_engine* engine = lane->peer->engine;
+  uint64_t slice_bytes = mci_slice_elements(engine, d->op) * d->op->type_size;
+  if (!from || d->next < MCI_SHARED_SLOTS || d->waited == PATIENCE) return false;
+  for (uint32_t i = 0; i < engine->lane_slots; i++) {
+    const mci_lane* other = engine->lanes[i];
+    if (!other || other->head == other->tail || !(other->peer->figures.flags & MESHCCL_CAN_MAP)) continue;
+    const mci_departure* e = &other->departures[other->head & (other->cap_departures - 1)];
+    bool same = e->op == d->op && e->buffer == 0 && e->elements == d->elements &&
+                e->source.at + (d->next - e->next) * slice_bytes == from;
+    if (same && e->next + MCI_SHARED_SLOTS <= d->next) {
+      d->waited++;
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Copies the slice into its slot. Busy: the device is not done, or others come first. */
 static meshcclResult_t fill_slot(mci_lane* lane, mci_departure* d, uint64_t length) {
   mci_engine* engine = lane->peer->engine;
   const meshcclDevice_t* device = engine->options.device;
   const void* whole = d->slot ? NULL : shared_from(d, length);
   if (find_shared(engine, d, whole, length)) return meshcclSuccess;
+  if (waits_for_others(lane, d, whole)) return meshcclBusy;
   if (!d->slot) MCI_TRY(mci_slot_take(engine, &d->slot));
   for (;;) {
     if (d->copying) {
