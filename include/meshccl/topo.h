@@ -72,8 +72,9 @@ meshcclResult_t meshcclTopoBound(meshcclTopo_t topo, const char* collective, siz
                                  double* factor);
 
 /* Writes a table of the algorithms for a collective, best first: predicted time, share of the bound, longest chain of
- * messages, and why others do not apply; '*' marks the one that would run. Rooted collectives take rank 0. bytes as
- * meshcclTopoBound, sizes of the text as meshcclTopoPrint. Nothing is built: cost does not grow with the machine. */
+ * messages, and why others do not apply; '*' marks the one that would run. Rooted collectives take rank 0; what
+ * MESHCCL_ACCUMULATE asks of 16- and 8-bit floats holds for all reductions. bytes as meshcclTopoBound, sizes of the
+ * text as meshcclTopoPrint. Nothing is built: cost does not grow with the machine. */
 meshcclResult_t meshcclPlanExplain(meshcclTopo_t topo, const char* collective, size_t bytes, char* text, size_t size,
                                    size_t* needed);
 

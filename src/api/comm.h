@@ -119,12 +119,6 @@ void mci_comm_set_error(meshcclComm_t comm, meshcclResult_t result, const char* 
  * what the others did then may have been noticed first. */
 meshcclResult_t mci_comm_told(meshcclComm_t comm, meshcclResult_t result);
 
-/* Two ranks have few lanes, so that longer slices need little memory; they save system calls and handovers. */
-static inline uint64_t mci_comm_slice_bytes(meshcclComm_t comm) {
-  uint64_t slice = (uint64_t)mci_param_int(MCI_P_SLICE), longest = (uint64_t)256 << 10;
-  return comm->nranks == 2 && slice < longest ? MCI_MIN(2 * slice, longest) : slice;
-}
-
 /* stall.c */
 bool mci_comm_stalled(void* self, uint64_t now_ns, uint64_t still_ns); /* the engine's host callback */
 void mci_comm_status(void* self, mci_rank_status* out);                /* the tree's; any thread, no lock */

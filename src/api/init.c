@@ -10,6 +10,7 @@
 #include "boot/discover.h"
 #include "boot/topology.h"
 #include "topo/machine.h"
+#include "topo/plan/plan.h"
 #include "transport/registry.h"
 
 meshcclResult_t meshcclGetUniqueId(meshcclUniqueId* id) {
@@ -191,7 +192,7 @@ static meshcclResult_t make_engine(meshcclComm_t comm) {
                                 .nranks = comm->nranks,
                                 .name = comm->name,
                                 .device = comm->device,
-                                .slice_bytes = mci_comm_slice_bytes(comm),
+                                .slice_bytes = mci_plan_slice_bytes(comm->nranks),
                                 .credits = (uint32_t)mci_param_int(MCI_P_CREDITS),
                                 .stall_ns = comm->op_timeout_ns,
                                 .grace_ns = MCI_GRACE_NS,

@@ -8,7 +8,6 @@
 #include "topo/plan/plan.h"
 
 #define POINT_TO_POINT_CHANNEL (MCI_MAX_CHANNELS - 1)
-enum { BY_STEP, ONCE, BY_ADDITION }; /* MESHCCL_ACCUMULATE */
 
 /* ---- schedules from files
  * -------------------------------------------------------------------------------------------- */
@@ -98,23 +97,16 @@ static meshcclResult_t prove(meshcclComm_t comm, const mci_request* request, con
   return result;
 }
 
-static meshcclResult_t plan(meshcclComm_t comm, mci_coll coll, uint64_t bytes, bool once, uint32_t root,
-                            mci_program** out) {
+static meshcclResult_t plan(meshcclComm_t comm, const mci_request* request, mci_program** out) {
   char forced[64] = "";
-  mci_request request = {.coll = coll,
-                         .bytes = bytes,
-                         .root = root,
-                         .message_bytes = mci_comm_slice_bytes(comm),
-                         .wide = mci_param_int(MCI_P_ACCUMULATE) != BY_ADDITION,
-                         .once = once};
   mci_candidate choice;
-  MCI_TRY(mci_plan_forced(mci_param_text(MCI_P_ALGO), coll, forced, sizeof forced));
-  MCI_TRY(mci_plan_choose(comm->topo, &request, forced[0] ? forced : NULL, &choice));
-  MCI_TRY(prove(comm, &request, &choice));
-  MCI_INFO("%s: %s of about %llu bytes runs %s: %llu steps, predicted %.2f us", comm->name, mci_coll_name(coll),
-           (unsigned long long)bytes, choice.family->name, (unsigned long long)choice.cost.steps,
-           (double)choice.cost.cost_ps / 1e6);
-  return mci_plan_build(comm->topo, &request, &choice, comm->rank, out);
+  MCI_TRY(mci_plan_forced(mci_param_text(MCI_P_ALGO), request->coll, forced, sizeof forced));
+  MCI_TRY(mci_plan_choose(comm->topo, request, forced[0] ? forced : NULL, &choice));
+  MCI_TRY(prove(comm, request, &choice));
+  MCI_INFO("%s: %s of about %llu bytes runs %s: %llu steps, predicted %.2f us", comm->name,
+           mci_coll_name(request->coll), (unsigned long long)request->bytes, choice.family->name,
+           (unsigned long long)choice.cost.steps, (double)choice.cost.cost_ps / 1e6);
+  return mci_plan_build(comm->topo, request, &choice, comm->rank, out);
 }
 
 /* ---- cache
@@ -128,11 +120,11 @@ void mci_plan_used_again(meshcclComm_t comm, const mci_run* run) {
   comm->plans[comm->last_plan].used = ++comm->plan_clock;
 }
 
-static mci_plan* find(meshcclComm_t comm, mci_coll coll, uint64_t bytes_class, bool once, uint32_t root) {
+static mci_plan* find(meshcclComm_t comm, const mci_request* request) {
   for (uint32_t i = 0; i < comm->nplans; i++) {
     mci_plan* known = &comm->plans[i];
-    if (known->bytes_class != bytes_class || known->coll != coll || known->root != root ||
-        known->once != once)
+    if (known->bytes_class != request->bytes || known->coll != request->coll || known->root != request->root ||
+        known->once != request->once)
       continue;
     known->used = ++comm->plan_clock;
     return known;
@@ -179,17 +171,16 @@ static meshcclResult_t keep(meshcclComm_t comm, mci_program* program, mci_plan k
   return meshcclSuccess;
 }
 
-/* Whether the caller wants one rounding, and it makes a difference. */
-static bool rounded_once(mci_coll coll, const mci_op* op) {
-  return mci_param_int(MCI_P_ACCUMULATE) == ONCE && mci_coll_reduces(coll) && mci_type_is_float(op->type) &&
-         op->type_size <= 2 && op->op != meshcclMax && op->op != meshcclMin;
+/* Whether it makes a difference where the results are rounded. */
+static bool is_narrow(const mci_op* op) {
+  return mci_type_is_float(op->type) && op->type_size <= 2 && op->op != meshcclMax && op->op != meshcclMin;
 }
 
 meshcclResult_t mci_plan_get(meshcclComm_t comm, mci_coll coll, const mci_op* op, uint32_t root, mci_plan** out) {
   uint64_t bytes = op->count * op->type_size * (mci_coll_block_major(coll) ? comm->nranks : 1);
-  uint64_t bytes_class = mci_plan_class(bytes);
-  bool once = rounded_once(coll, op);
-  *out = find(comm, coll, bytes_class, once, root);
+  mci_request request = mci_plan_request(coll, mci_plan_class(bytes), comm->nranks, is_narrow(op));
+  request.root = root;
+  *out = find(comm, &request);
   if (*out) {
     comm->plan_hits++;
     return meshcclSuccess;
@@ -199,15 +190,17 @@ meshcclResult_t mci_plan_get(meshcclComm_t comm, mci_coll coll, const mci_op* op
   if (schedule_file(coll, name, sizeof name)) {
     MCI_TRY(load_schedule(comm, coll, root, name, &program));
   } else {
-    MCI_TRY(plan(comm, coll, bytes_class, once, root, &program));
+    MCI_TRY(plan(comm, &request, &program));
   }
-  return keep(comm, program, (mci_plan){.coll = coll, .bytes_class = bytes_class, .once = once, .root = root}, out);
+  return keep(comm, program,
+              (mci_plan){.coll = coll, .bytes_class = request.bytes, .once = request.once, .root = root}, out);
 }
 
 /* One channel, one step: the message to or from the peer. */
 meshcclResult_t mci_plan_point_to_point(meshcclComm_t comm, bool send, uint32_t peer, mci_plan** out) {
   uint64_t key = send ? 1 : 2; /* in the place of the size class */
-  *out = find(comm, MCI_SEND_RECV, key, false, peer);
+  mci_request request = {.coll = MCI_SEND_RECV, .bytes = key, .root = peer};
+  *out = find(comm, &request);
   if (*out) return meshcclSuccess;
   mci_shape whole = mci_span(mci_const(0), 1, mci_const(0));
   mci_build* b = mci_build_begin(MCI_SEND_RECV, send ? "send" : "receive", comm->nranks, comm->rank, 0);

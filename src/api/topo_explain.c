@@ -18,7 +18,7 @@ static void explain_candidate(const mci_candidate* candidate, bool chosen, const
 }
 
 static meshcclResult_t explain(const mci_topo* topo, mci_coll coll, uint64_t bytes, mci_str* out) {
-  mci_request request = {.coll = coll, .bytes = bytes, .message_bytes = (uint64_t)mci_param_int(MCI_P_SLICE)};
+  mci_request request = mci_plan_request(coll, bytes, mci_topo_nranks(topo), true);
   mci_candidate candidates[MCI_MAX_CANDIDATES];
   uint32_t n;
   mci_bound bound;

@@ -20,6 +20,7 @@ static const char usage[] =
     "  SPEC        such as torus:4x4 or mesh:5x5@dead=2.2\n"
     "  COLLECTIVE  all_reduce all_gather reduce_scatter broadcast reduce all_to_all gather scatter barrier\n"
     "  SIZE        bytes of the whole vector, such as 64K or 1G\n"
+    "What MESHCCL_SLICE and MESHCCL_ACCUMULATE say holds here, too; the latter as for 16- and 8-bit floats.\n"
     "  --root R    root of a rooted collective (default 0)\n"
     "  --algo NAME takes this algorithm instead of the fastest\n"
     "  --rank R    prints the program of rank R\n"
@@ -128,11 +129,13 @@ static meshcclResult_t find(answer* a) {
   const options* o = a->options;
   MCI_TRY(mci_topology_load(o->spec, &a->topo));
   MCI_TRY(mci_topo_print(a->topo, &a->topo_text));
+  mci_coll coll;
+  uint64_t bytes;
+  MCI_TRY(mci_coll_parse(o->coll, &coll));
+  MCI_TRY(mci_parse_size(o->size, "SIZE", &bytes));
+  a->request = mci_plan_request(coll, bytes, mci_topo_nranks(a->topo), true);
   a->request.root = o->root;
-  MCI_TRY(mci_coll_parse(o->coll, &a->request.coll));
-  MCI_TRY(mci_parse_size(o->size, "SIZE", &a->request.bytes));
-  a->request.message_bytes = o->simulation.how.message_bytes;
-  if (a->request.message_bytes == 0) a->request.message_bytes = (uint64_t)mci_param_int(MCI_P_SLICE);
+  if (o->simulation.how.message_bytes) a->request.message_bytes = o->simulation.how.message_bytes;
   MCI_TRY(mci_plan_candidates(a->topo, &a->request, a->candidates, &a->ncandidates));
   MCI_TRY(mci_bound_of(a->topo, a->request.coll, a->request.bytes, o->root, &a->bound));
   MCI_TRY(mci_plan_choose(a->topo, &a->request, o->algo, &a->choice));

@@ -12,7 +12,7 @@
 
 const char mci_tool_simulate_usage[] =
     "  --simulate[=all]  simulates the best three candidates (or all) on shared links; with it\n"
-    "    --message BYTES   largest message (default MESHCCL_SLICE)\n"
+    "    --message BYTES   largest message (default as MESHCCL_SLICE says)\n"
     "    --credits N       messages under way per lane (default 8)\n"
     "    --latency TIME    delay of every link, such as 500ns, instead of the topology's\n"
     "    --overhead TIME   time that every message occupies a link on top of its bytes, likewise\n"

@@ -5,6 +5,24 @@
 #include "base/base.h"
 #include "topo/plan/families.h"
 
+#define LONGEST_OF_TWO ((uint64_t)256 << 10)
+
+enum { BY_STEP, ONCE, BY_ADDITION }; /* MESHCCL_ACCUMULATE */
+
+uint64_t mci_plan_slice_bytes(uint32_t nranks) {
+  uint64_t slice = (uint64_t)mci_param_int(MCI_P_SLICE);
+  return nranks == 2 && slice < LONGEST_OF_TWO ? MCI_MIN(2 * slice, LONGEST_OF_TWO) : slice;
+}
+
+mci_request mci_plan_request(mci_coll coll, uint64_t bytes, uint32_t nranks, bool narrow) {
+  int64_t rounding = mci_param_int(MCI_P_ACCUMULATE);
+  return (mci_request){.coll = coll,
+                       .bytes = bytes,
+                       .message_bytes = mci_plan_slice_bytes(nranks),
+                       .wide = rounding != BY_ADDITION,
+                       .once = rounding == ONCE && narrow && mci_coll_reduces(coll)};
+}
+
 uint64_t mci_plan_class(uint64_t bytes) {
   uint64_t size = 1;
   while (size < bytes && size < UINT64_C(1) << 63) size <<= 1;

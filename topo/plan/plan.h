@@ -16,6 +16,13 @@ typedef struct {
   bool once;       /* one fold takes the numbers of all ranks: with `wide`, a sum is rounded once on its whole way */
 } mci_request;
 
+/* What a job of `nranks` asks: messages and rounding as MESHCCL_SLICE and MESHCCL_ACCUMULATE say. narrow: it adds 16- or
+ * 8-bit floats, if `coll` reduces at all; only they are rounded in more than one way. */
+mci_request mci_plan_request(mci_coll coll, uint64_t bytes, uint32_t nranks, bool narrow);
+/* The largest message of such a job. Two ranks have few lanes, so that longer ones need little memory; they save system
+ * calls and handovers. */
+uint64_t mci_plan_slice_bytes(uint32_t nranks);
+
 typedef struct {
   uint64_t cost_ps;
   uint32_t steps;      /* longest chain of messages (one pipeline chunk) */
