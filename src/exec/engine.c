@@ -134,7 +134,7 @@ static bool outgrows_caches(const mci_engine* engine, const mci_op* op) {
   const mci_program* program = op->run->program;
   mci_coll_buffers_t used = mci_coll_buffers(program->coll, program->rank, program->root);
   bool both = used.in_used && used.out_used;
-  if (op->small || (both && op->in == op->out)) return false;
+  if (both && op->in == op->out) return false;
   uint64_t bytes = vector_elements(op) * op->type_size * (both ? 2 : 1), ranks = 1;
   for (uint32_t p = 0; p < engine->npeers; p++)
     ranks += (engine->peers[p]->figures.flags & MESHCCL_CAN_MAP) && engine->peers[p]->rank != engine->options.rank;
@@ -242,8 +242,8 @@ static meshcclResult_t start_op(mci_engine* engine, mci_op* op) {
   if (MCI_UNLIKELY(engine->frees_seen != mci_shared_frees())) mci_peer_forget_freed(engine);
   find_memory(engine, op);
   if (!op->small) mci_lane_forget_shared(engine);
-  op->outgrows_caches = outgrows_caches(engine, op);
-  op->fetched_bytes = fetched_bytes(engine, op);
+  op->outgrows_caches = !op->small && outgrows_caches(engine, op);
+  op->fetched_bytes = op->small ? 0 : fetched_bytes(engine, op); /* small ones go by value */
   count_down(mci_engine_keeps_apart(engine) ? &engine->apart : &engine->apart_span);
   for (uint32_t c = 0; c < run->program->nchannels; c++) {
     mci_chan* chan = &run->channels[c];

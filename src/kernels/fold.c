@@ -6,6 +6,7 @@
 
 enum {
   FEW_ELEMENTS = 8,       /* the portable kernel has done them before a vector kernel is set up */
+  FEW_OF_A_PAIR = 32,     /* of two sources of at least 32 bits, which it does without a loop over sources */
   LEAST_STREAMED = 16384  /* bytes: less is not worth the wait for streaming stores to drain */
 };
 
@@ -36,7 +37,9 @@ static meshcclFold_t simplest(const meshcclFold_t* fold) {
 /* Only sums scale their sources in vectors: no other operator is used so. */
 static mci_kernel kernel_for(const meshcclFold_t* fold) {
   bool plain = !fold->scaled || fold->op == meshcclSum || fold->op == meshcclAvg;
-  if (plain && fold->count > FEW_ELEMENTS)
+  bool pair = fold->op == meshcclSum && fold->nsources == 2 && fold->ndestinations == 1 && !fold->scaled;
+  bool few = fold->count <= FEW_ELEMENTS || (fold->count <= FEW_OF_A_PAIR && pair && mci_type_size(fold->type) >= 4);
+  if (plain && !few)
     for (const mci_kernel_set* set = mci_kernels_chosen(); set; set = set->otherwise)
       if (set->kernels[fold->type][fold->op]) return set->kernels[fold->type][fold->op];
   return mci_kernels_scalar.kernels[fold->type][fold->op];

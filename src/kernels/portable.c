@@ -187,8 +187,21 @@ float mci_element_to_float(meshcclDataType_t type, const void* element) { return
 
 /* ---- the fold ---- */
 
+/* pair: two sources and one destination, all as they are. What is done often is done so. */
 #define FAMILY(family, number)                                                                                    \
+  INLINE void pair_##family(const meshcclFold_t* fold, meshcclDataType_t type, size_t size, meshcclRedOp_t op) {  \
+    const char *a = fold->sources[0], *b = fold->sources[1];                                                      \
+    char* to = fold->destinations[0];                                                                             \
+    for (size_t at = 0, end = fold->count * size; at < end; at += size) {                                         \
+      number sum = join_##family(type, op, load_##family(type, a + at), load_##family(type, b + at));             \
+      store_##family(type, to + at, round_##family(fold, type, sum));                                             \
+    }                                                                                                             \
+  }                                                                                                               \
   INLINE void fold_##family(const meshcclFold_t* fold, meshcclDataType_t type, size_t size, meshcclRedOp_t op) {  \
+    if (fold->nsources == 2 && fold->ndestinations == 1 && !fold->scaled && op != meshcclAvg) {                   \
+      pair_##family(fold, type, size, op);                                                                        \
+      return;                                                                                                     \
+    }                                                                                                             \
     const number scale = fold->scaled ? load_##family(type, fold->scale) : 0;                                     \
     for (size_t at = 0; at < fold->count * size; at += size) {                                                    \
       number sum = 0;                                                                                             \

@@ -450,6 +450,36 @@ static void two_operands_commute(void** state) {
 #define FOREIGN_SET "avx2"
 #endif
 
+/* Kernels have ways of their own for one destination. */
+static void pairs_give_the_same_to_one_and_to_two(void** state) {
+  (void)state;
+  uint64_t random = test_seed();
+  for (int type = 0; type < meshcclNumTypes; type++)
+    for (int op = 0; op < meshcclNumOps; op++)
+      for (size_t count = 1; count < 70; count++) {
+        size_t size = mci_type_size((meshcclDataType_t)type), bytes = count * size;
+        uint8_t a[70 * 8], b[70 * 8], one[70 * 8], two[2][70 * 8];
+        fill(a, bytes, size, &random);
+        fill(b, bytes, size, &random);
+        void *alone = one, *both[] = {two[0], two[1]};
+        const void* sources[] = {a, b};
+        meshcclFold_t fold = {.destinations = &alone,
+                              .sources = sources,
+                              .ndestinations = 1,
+                              .nsources = 2,
+                              .count = count,
+                              .type = (meshcclDataType_t)type,
+                              .op = (meshcclRedOp_t)op,
+                              .flags = count % 2 ? MESHCCL_FOLD_WIDE : 0};
+        mci_fold(&fold);
+        fold.destinations = both;
+        fold.ndestinations = 2;
+        mci_fold_reference(&fold);
+        if (memcmp(one, two[0], bytes) != 0 || memcmp(one, two[1], bytes) != 0)
+          fail_msg("%zu of type %d by operator %d differ", count, type, op);
+      }
+}
+
 static void a_set_can_be_forced_and_a_missing_one_is_refused(void** state) {
   (void)state;
   check_ok(mci_kernels_force("scalar"));
@@ -513,6 +543,7 @@ int main(void) {
       cmocka_unit_test(all_pairs_of_small_floats_agree),
       cmocka_unit_test(scaled_sources_are_multiplied_before_they_enter),
       cmocka_unit_test(two_operands_commute),
+      cmocka_unit_test(pairs_give_the_same_to_one_and_to_two),
       cmocka_unit_test(a_set_can_be_forced_and_a_missing_one_is_refused),
       cmocka_unit_test(the_variable_chooses_and_a_missing_set_gives_the_best),
       cmocka_unit_test(copies_are_exact_at_any_length),
