@@ -73,6 +73,7 @@ static meshcclResult_t make(struct mci_shm_ctx* ctx, int peerRank, const struct 
     free(ep);
     return result;
   }
+  mci_shm_hands_join(&ep->hands, &ep->tx, &ep->rx);
   ep->next = ctx->all;
   ctx->all = ep;
   *out = ep;

@@ -4,11 +4,16 @@
  * A message takes one cell, a pair of cache lines. It begins with the tag (the flag the receiver polls, with the length), the
  * header and the payload, if that fits: up to 40 bytes in the first line, then one line moves between the cores, and up to
  * 104 bytes in both. Of a header whose second half is zero, as those of values are, only the first one travels; with a whole
- * one these are 24 and 88 bytes. A larger payload stands in one stretch of `data`, and the cell says where. Cells hold
- * nothing but messages, so a tag can never be mistaken: it is the message's number, which no earlier content of the cell had.
+ * one these are 24 and 88 bytes. The cell says where a larger payload stands. Cells hold nothing but
+ * messages, so a tag can never be mistaken: it is the message's number, which no earlier content of the cell had.
  *
  *     cells   | tag header payload | tag header offset--+ | ...        data | ....[ payload ]....... |
  *                                                       +-------------------------^
+ *
+ * A larger payload stands in a block, which changes hands with the message: the receiver reads it with lines fetched for
+ * writing and sends its next larger payload in it. Between two who send to each other a line then crosses once per message,
+ * where a place that goes back to its sender costs two crossings. Each ring brings two blocks, which are its sender's at
+ * first. Whoever has none left, since he only sends, takes a stretch of `data`: so nothing needs to be given back.
  *
  * Order: the tag is stored with release after everything else of the message and loaded with acquire; `consumed` is
  * stored with release after the receiver is through with a message and loaded with acquire before its place is reused.
@@ -32,6 +37,8 @@
 #define MCI_SHM_ON_THEIR_WAY 1024u /* bytes that processors fetch at the same time */
 #define MCI_SHM_HALF (MESHCCL_HEADER_BYTES / 2)
 #define MCI_SHM_WHOLE_HEADER 0x80000000u /* of a tag's length */
+#define MCI_SHM_IN_BLOCK 0x80000000u /* of an offset: the rest is the number of a block, as its sender counts */
+#define MCI_SHM_BLOCKS 2u
 
 struct mci_shm_cell {
   _Alignas(2 * MCI_SHM_LINE) _Atomic uint64_t tag; /* number of the message (from 1) << 32 | whole header | bytes */
@@ -51,6 +58,15 @@ struct mci_shm_ring {
   /* Whole vectors often begin at a page: then a copy never reads what has the low bits of an address it wrote just before,
    * which processors take for the same until the store is done. */
   _Alignas(4096) unsigned char data[MCI_SHM_DATA];
+  unsigned char blocks[MCI_SHM_BLOCKS][MCI_SHM_MAX_PAYLOAD];
+};
+
+/* One end's view of the blocks of both directions: those of the ring that it writes come first. */
+struct mci_shm_hands {
+  struct mci_shm_ring* rings[2]; /* written, read */
+  uint32_t owned;                /* bit i: block i is this end's */
+  uint32_t last;                 /* that came: its lines are in this processor's cache */
+  uint32_t arriving;             /* 1 + that of the oldest message, 0: none */
 };
 
 /* The sender's own view. Positions in data count modulo 2^32; those of a message never cross the end of data. */
@@ -60,11 +76,13 @@ struct mci_shm_tx {
   uint32_t data_head, data_tail;
   uint32_t ends[MCI_SHM_CELLS]; /* data_head after the message of each cell */
   uint32_t last_header, last_bytes; /* of the last message */
+  struct mci_shm_hands* hands;      /* NULL: no blocks */
 };
 
 struct mci_shm_rx {
   struct mci_shm_ring* ring;
   uint64_t tail; /* messages consumed */
+  struct mci_shm_hands* hands;
 };
 
 struct mci_shm_message {
@@ -72,6 +90,34 @@ struct mci_shm_message {
   size_t bytes;
   const void* data; /* in the ring until the message is popped */
 };
+
+static inline void mci_shm_hands_join(struct mci_shm_hands* hands, struct mci_shm_tx* tx, struct mci_shm_rx* rx) {
+  *hands = (struct mci_shm_hands){.rings = {tx->ring, rx->ring}, .owned = (1u << MCI_SHM_BLOCKS) - 1};
+  tx->hands = rx->hands = hands;
+}
+
+static inline unsigned char* mci_shm_block(const struct mci_shm_hands* hands, uint32_t block) {
+  return hands->rings[block / MCI_SHM_BLOCKS]->blocks[block % MCI_SHM_BLOCKS];
+}
+
+static inline bool mci_shm_tx_has_block(const struct mci_shm_tx* tx) { return tx->hands && tx->hands->owned; }
+
+/* One that this end owns: from now on it does not. */
+static inline uint32_t mci_shm_block_leaves(struct mci_shm_hands* hands) {
+  uint32_t block = hands->owned >> hands->last & 1 ? hands->last : (uint32_t)__builtin_ctz(hands->owned);
+  hands->owned &= ~(1u << block);
+  return block;
+}
+
+/* A block that the sender says it hands over; NULL: it cannot be its own. */
+static inline unsigned char* mci_shm_block_arrives(struct mci_shm_hands* hands, uint32_t number, uint32_t bytes) {
+  uint32_t block = number ^ MCI_SHM_BLOCKS; /* the ring that it writes is the one that is read here */
+  if (!hands || number >= 2 * MCI_SHM_BLOCKS || hands->owned >> block & 1) return NULL;
+  hands->arriving = block + 1;
+  unsigned char* at = mci_shm_block(hands, block);
+  meshcclFetchAllToWrite(at, bytes);
+  return at;
+}
 
 /* Looks how far the receiver has come. True: there is more room than before. */
 static inline bool mci_shm_tx_refresh(struct mci_shm_tx* tx) {
@@ -106,7 +152,8 @@ static inline void mci_shm_tx_next(const struct mci_shm_tx* tx, meshcclPlace_t l
   uint32_t bytes = tx->last_bytes, start = tx->data_head % MCI_SHM_DATA;
   bool fits = bytes <= sizeof cell->rest - tx->last_header;
   lines[0] = (meshcclPlace_t){cell, fits ? sizeof cell->tag + tx->last_header + bytes : MCI_SHM_LINE};
-  lines[1] = (meshcclPlace_t){tx->ring->data + (bytes > MCI_SHM_DATA - start ? 0 : start), fits ? 0 : bytes};
+  bool in_data = !fits && !mci_shm_tx_has_block(tx);
+  lines[1] = (meshcclPlace_t){tx->ring->data + (bytes > MCI_SHM_DATA - start ? 0 : start), in_data ? bytes : 0};
 }
 
 /* Fetches these lines for writing, while nobody waits for the message. */
@@ -133,10 +180,18 @@ static inline bool mci_shm_tx_put(struct mci_shm_tx* tx, const void* header, con
   unsigned char* to = cell->rest + header_bytes;
   if (bytes > sizeof cell->rest - header_bytes) {
     uint32_t offset;
-    if (!mci_shm_tx_reserve(tx, (uint32_t)bytes, &offset)) return false;
+    unsigned char* place;
+    if (mci_shm_tx_has_block(tx)) {
+      uint32_t block = mci_shm_block_leaves(tx->hands);
+      offset = MCI_SHM_IN_BLOCK | block;
+      place = mci_shm_block(tx->hands, block);
+    } else {
+      if (!mci_shm_tx_reserve(tx, (uint32_t)bytes, &offset)) return false;
+      place = tx->ring->data + offset;
+    }
     memcpy(to, &offset, sizeof offset);
     if (bytes > MCI_SHM_FETCHED) meshcclFetchToWrite(cell); /* the receiver polls it: it is back when the payload stands */
-    to = tx->ring->data + offset;
+    to = place;
   }
   for (int i = 0; i < npieces; i++) {
     if (pieces[i].bytes == 0) continue;
@@ -166,10 +221,16 @@ static inline int mci_shm_rx_peek(const struct mci_shm_rx* rx, struct mci_shm_me
   out->data = cell->rest + header_bytes;
   if (bytes > sizeof cell->rest - header_bytes) {
     uint32_t offset = *(volatile uint32_t*)(void*)(cell->rest + header_bytes); /* read once: it is checked and then used */
-    if (bytes > MCI_SHM_MAX_PAYLOAD || offset > MCI_SHM_DATA - bytes) return -1;
-    out->data = rx->ring->data + offset;
-    for (uint32_t i = 0; i < bytes && i < MCI_SHM_ON_THEIR_WAY; i += MCI_SHM_LINE)
-      __builtin_prefetch((const unsigned char*)out->data + i);
+    if (bytes > MCI_SHM_MAX_PAYLOAD) return -1;
+    if (offset & MCI_SHM_IN_BLOCK) {
+      out->data = mci_shm_block_arrives(rx->hands, offset & ~MCI_SHM_IN_BLOCK, bytes);
+      if (!out->data) return -1;
+    } else {
+      if (offset > MCI_SHM_DATA - bytes) return -1;
+      out->data = rx->ring->data + offset;
+      for (uint32_t i = 0; i < bytes && i < MCI_SHM_ON_THEIR_WAY; i += MCI_SHM_LINE)
+        __builtin_prefetch((const unsigned char*)out->data + i);
+    }
   }
   out->bytes = bytes;
   memcpy(out->header, cell->rest, MCI_SHM_HALF);
@@ -188,6 +249,11 @@ static inline bool mci_shm_rx_pending(const struct mci_shm_rx* rx) {
 
 /* Gives the oldest message's place back to the sender. */
 static inline void mci_shm_rx_pop(struct mci_shm_rx* rx) {
+  if (rx->hands && rx->hands->arriving) {
+    rx->hands->last = rx->hands->arriving - 1;
+    rx->hands->owned |= 1u << rx->hands->last;
+    rx->hands->arriving = 0;
+  }
   rx->tail++;
   atomic_store_explicit(&rx->ring->consumed, rx->tail, memory_order_release);
 }

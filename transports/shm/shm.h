@@ -68,6 +68,7 @@ struct mci_shm_ep {
   struct mci_shm_address address;
   void *owner_page, *map_bell, *map_ring; /* the first: same process; the others: mappings to undo */
   struct mci_shm_ep* next;
+  struct mci_shm_hands hands;
   struct mci_shm_tx tx; /* ring NULL: the peer had gone before we connected, and only left messages */
 };
 

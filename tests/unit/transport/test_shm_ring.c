@@ -197,6 +197,149 @@ static void the_lines_of_the_next_message_are_known(void** state) {
   free(tx.ring);
 }
 
+/* Two ends that send to each other. */
+struct ends {
+  struct mci_shm_tx tx[2];
+  struct mci_shm_rx rx[2];
+  struct mci_shm_hands hands[2];
+};
+
+static struct ends* ends_new(void) {
+  struct ends* e = calloc(1, sizeof *e);
+  assert_non_null(e);
+  for (int i = 0; i < 2; i++) e->tx[i].ring = e->rx[!i].ring = ring_new();
+  for (int i = 0; i < 2; i++) mci_shm_hands_join(&e->hands[i], &e->tx[i], &e->rx[i]);
+  return e;
+}
+
+static void ends_free(struct ends* e) {
+  for (int i = 0; i < 2; i++) free(e->tx[i].ring);
+  free(e);
+}
+
+static bool in_a_block(const struct ends* e, const void* at) {
+  for (uint32_t block = 0; block < 2 * MCI_SHM_BLOCKS; block++) {
+    const unsigned char* begin = mci_shm_block(&e->hands[0], block);
+    if ((const unsigned char*)at >= begin && (const unsigned char*)at < begin + MCI_SHM_MAX_PAYLOAD) return true;
+  }
+  return false;
+}
+
+static bool put_one(struct ends* e, int end, uint64_t seed, uint32_t number) {
+  unsigned char header[MESHCCL_HEADER_BYTES], payload[MCI_SHM_MAX_PAYLOAD + 8];
+  size_t bytes = make(seed + (uint64_t)end, number, header, payload);
+  meshcclPiece_t piece = {payload, bytes};
+  return mci_shm_tx_put(&e->tx[end], header, &piece, 1, bytes);
+}
+
+/* 1: taken, 0: there was none, -1: it was not what the other end sent. */
+static int take_one(struct ends* e, int end, uint64_t seed, uint32_t number) {
+  struct mci_shm_message message;
+  int found = mci_shm_rx_peek(&e->rx[end], &message);
+  if (found <= 0) return found;
+  unsigned char header[MESHCCL_HEADER_BYTES], payload[MCI_SHM_MAX_PAYLOAD + 8];
+  size_t bytes = make(seed + (uint64_t)!end, number, header, payload);
+  bool right = message.bytes == bytes && memcmp(message.data, payload, bytes) == 0;
+  mci_shm_rx_pop(&e->rx[end]);
+  return right ? 1 : -1;
+}
+
+static void blocks_belong_to_one_end_or_are_under_way(void** state) {
+  (void)state;
+  struct ends* e = ends_new();
+  uint64_t seed = test_seed(), random = seed;
+  uint32_t sent[2] = {0, 0}, got[2] = {0, 0};
+  while (got[0] + got[1] < 40000) {
+    int end = (int)(test_random(&random) % 2);
+    if (test_random(&random) % 2) {
+      sent[end] += put_one(e, end, seed, sent[end]);
+    } else if (sent[!end] > got[end]) {
+      assert_int_equal(take_one(e, end, seed, got[end]), 1);
+      got[end]++;
+    }
+    assert_int_equal(e->hands[0].owned & (e->hands[1].owned >> 2 | (e->hands[1].owned & 3) << 2), 0);
+  }
+  for (int end = 0; end < 2; end++)
+    for (; got[end] < sent[!end]; got[end]++) assert_int_equal(take_one(e, end, seed, got[end]), 1);
+  assert_int_equal(__builtin_popcount(e->hands[0].owned) + __builtin_popcount(e->hands[1].owned), 2 * MCI_SHM_BLOCKS);
+  ends_free(e);
+}
+
+struct exchange {
+  struct ends* ends;
+  uint64_t seed;
+  int end, wrong;
+};
+
+static void* exchanging(void* arg) {
+  struct exchange* x = arg;
+  for (uint32_t i = 0; i < 20000; i++) {
+    int found;
+    while (!put_one(x->ends, x->end, x->seed, i)) sched_yield();
+    while ((found = take_one(x->ends, x->end, x->seed, i)) == 0) sched_yield();
+    x->wrong += found < 0;
+  }
+  return NULL;
+}
+
+static void two_threads_hand_blocks_to_each_other(void** state) {
+  (void)state;
+  uint64_t seed = test_seed();
+  struct ends* e = ends_new();
+  struct exchange x[2] = {{e, seed, 0, 0}, {e, seed, 1, 0}};
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, exchanging, &x[1]), 0);
+  exchanging(&x[0]);
+  pthread_join(thread, NULL);
+  assert_int_equal(x[0].wrong + x[1].wrong, 0);
+  ends_free(e);
+}
+
+static void who_only_sends_goes_on_without_blocks(void** state) {
+  (void)state;
+  struct ends* e = ends_new();
+  unsigned char header[MESHCCL_HEADER_BYTES] = {0};
+  static unsigned char payload[4096];
+  meshcclPiece_t piece = {payload, sizeof payload};
+  struct mci_shm_message message;
+  for (uint32_t i = 0; i < 100; i++) {
+    assert_true(mci_shm_tx_put(&e->tx[0], header, &piece, 1, sizeof payload));
+    assert_int_equal(mci_shm_rx_peek(&e->rx[1], &message), 1);
+    assert_int_equal(in_a_block(e, message.data), i < MCI_SHM_BLOCKS);
+    mci_shm_rx_pop(&e->rx[1]);
+  }
+  assert_true(mci_shm_tx_put(&e->tx[1], header, &piece, 1, sizeof payload)); /* an answer brings one back */
+  assert_int_equal(mci_shm_rx_peek(&e->rx[0], &message), 1);
+  mci_shm_rx_pop(&e->rx[0]);
+  assert_true(mci_shm_tx_put(&e->tx[0], header, &piece, 1, sizeof payload));
+  assert_int_equal(mci_shm_rx_peek(&e->rx[1], &message), 1);
+  assert_true(in_a_block(e, message.data));
+  ends_free(e);
+}
+
+static void blocks_that_the_sender_cannot_have_are_refused(void** state) {
+  (void)state;
+  struct ends* e = ends_new();
+  struct mci_shm_rx alone = {.ring = e->rx[0].ring};
+  struct mci_shm_cell* cell = &e->rx[0].ring->cells[0];
+  struct mci_shm_message message;
+  static const uint32_t numbers[] = {MCI_SHM_BLOCKS, 2 * MCI_SHM_BLOCKS - 1, 2 * MCI_SHM_BLOCKS, 1000,
+                                     ~MCI_SHM_IN_BLOCK};
+  for (size_t i = 0; i < MCI_COUNT(numbers); i++) { /* the first two are this end's own */
+    uint32_t offset = MCI_SHM_IN_BLOCK | numbers[i];
+    memcpy(cell->rest + MCI_SHM_HALF, &offset, sizeof offset);
+    atomic_store(&cell->tag, (uint64_t)1 << 32 | 4096);
+    if (mci_shm_rx_peek(&e->rx[0], &message) != -1) fail_msg("block %u was taken", numbers[i]);
+  }
+  uint32_t offset = MCI_SHM_IN_BLOCK;
+  memcpy(cell->rest + MCI_SHM_HALF, &offset, sizeof offset);
+  assert_int_equal(mci_shm_rx_peek(&alone, &message), -1);
+  assert_int_equal(mci_shm_rx_peek(&e->rx[0], &message), 1);
+  atomic_store(&cell->tag, (uint64_t)1 << 32 | (MCI_SHM_MAX_PAYLOAD + 1));
+  assert_int_equal(mci_shm_rx_peek(&e->rx[0], &message), -1);
+  ends_free(e);
+}
+
 static void numbers_wrap_at_32_bits(void** state) {
   (void)state;
   uint64_t start = ((uint64_t)1 << 32) - 300;
@@ -280,6 +423,10 @@ int main(void) {
       cmocka_unit_test(the_largest_payload_fits_an_empty_ring_at_every_position),
       cmocka_unit_test(messages_that_wait_are_not_overwritten),
       cmocka_unit_test(the_lines_of_the_next_message_are_known),
+      cmocka_unit_test(blocks_belong_to_one_end_or_are_under_way),
+      cmocka_unit_test(two_threads_hand_blocks_to_each_other),
+      cmocka_unit_test(who_only_sends_goes_on_without_blocks),
+      cmocka_unit_test(blocks_that_the_sender_cannot_have_are_refused),
       cmocka_unit_test(numbers_wrap_at_32_bits),
       cmocka_unit_test(garbage_from_the_sender_is_recognised),
       cmocka_unit_test(random_garbage_never_leads_out_of_the_ring),
