@@ -75,7 +75,7 @@ typedef struct {
   bool no_lend;    /* COPY: by value or through staging only */
   bool staged;     /* slice `next` already stands in its slot */
   bool copying;    /* a copy into the slot is under way: token */
-  uint16_t waited; /* how often for peers that get the same */
+  uint16_t waited; /* how often slice `next` for peers that get the same */
   mci_slot* slot;  /* of slice `next`, NULL: none yet */
   uint64_t filled; /* elements of slice `next` copied into its slot */
   uint64_t token;

@@ -4,6 +4,7 @@
 
 #include "exec/engine.h"
 
+#define PATIENCE 256u   /* times that a slice waits for peers that lag; then no later one of its message does */
 #define MOST_FILLED 4   /* messages of a lane whose next slices stand in slots before they may leave */
 #define LONG_BYTES 8192 /* messages that take longer to carry than their acknowledgement */
 
@@ -150,6 +151,7 @@ static void slice_left(mci_lane* lane, mci_departure* d, uint64_t bytes, bool le
   lane->sent++;
   lane->ack_sent = lane->consumed;
   d->next++;
+  d->waited = d->waited < PATIENCE ? 0 : PATIENCE;
   d->slot = NULL;
   d->staged = false;
   d->filled = 0;
@@ -228,8 +230,6 @@ void mci_lane_forget_shared(mci_engine* engine) {
     engine->shared[i].slot = NULL;
   }
 }
-
-#define PATIENCE 1024u /* times that the slices of a message wait for peers that lag */
 
 /* Whether the slice waits until another peer that gets the same has been sent what the slot of this one would put out of
  * reach. A peer may lag because it waits for the one that this slice is for, so patience ends. */

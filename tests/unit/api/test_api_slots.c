@@ -1,5 +1,9 @@
 /* Messages that peers of the host read where they stand: in slots that several peers share, by address in ordinary memory,
  * and past the caches. More slices than credits, a peer that is slow, a connection that breaks midway. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "oracle.h"
 #include "setting.h"
 
@@ -77,6 +81,31 @@ static void a_slow_peer_holds_a_slot_longer(void** state) {
   run_scenes(rows, MCI_COUNT(rows));
 }
 
+/* Rank 1 takes nothing from the root before it has what rank 0 passes on after the first half, so the root must not keep
+ * the first half from rank 0 for as long as rank 1 lags. */
+static void who_lags_may_wait_for_who_does_not(void** state) {
+  (void)state;
+  static const char schedule[] =
+      "meshccl-schedule 1\ncollective broadcast\nalgorithm rank 1 waits for rank 0\nranks 3\nroot 2\n"
+      "layout part-major blocks 1 parts 2\n"
+      "rank 0\n channel 0\n  out[0/0] <- <2\n  out[0/1] <- <2\n  >1 <- out[0/1]\n"
+      "rank 1\n channel 0\n  out[0/1] <- <0\n  out[0/0] <- <2\n"
+      "rank 2\n channel 0\n  >0 <- in[0/0]\n  >1 <- in[0/0]\n  >0 <- in[0/1]\n  out[0/0:2] <- in[0/0:2]\n";
+  scene s = {NULL, "32K", "2", NULL, 3, AS_PROCESSES, 400001, false, BROADCAST, BROADCAST};
+  char path[] = "/tmp/meshccl-schedule-XXXXXX", variable[64];
+  int fd = mkstemp(path);
+  assert_true(fd >= 0);
+  assert_int_equal(write(fd, schedule, sizeof schedule - 1), sizeof schedule - 1);
+  close(fd);
+  snprintf(variable, sizeof variable, "broadcast:%s", path);
+  set("MESHCCL_SCHEDULE", variable);
+  run_scenes(&s, 1);
+  s.mode = AS_THREADS;
+  run_scenes(&s, 1);
+  set("MESHCCL_SCHEDULE", NULL);
+  unlink(path);
+}
+
 /* 100 MB of vectors in all, with borders that are not aligned. */
 static void vectors_beyond_the_caches(void** state) {
   (void)state;
@@ -138,6 +167,7 @@ static void a_connection_that_breaks_midway_ends_all(void** state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(peers_share_a_slot), cmocka_unit_test(a_slow_peer_holds_a_slot_longer),
+      cmocka_unit_test(who_lags_may_wait_for_who_does_not),
       cmocka_unit_test(vectors_beyond_the_caches), cmocka_unit_test(two_ranks_write_to_each_other),
       cmocka_unit_test(a_connection_that_breaks_midway_ends_all)};
   return cmocka_run_group_tests(tests, NULL, NULL);
