@@ -291,4 +291,6 @@ const mci_peer* mci_brief_waits_for(const mci_chan* chan) {
   return NULL;
 }
 
-bool mci_brief_lacks_several(const mci_chan* chan) { return chan->brief->steps[chan->steps_done].lacks > 1; }
+bool mci_brief_gives_way(const mci_chan* chan) {
+  return chan->steps_done == 0 || chan->brief->steps[chan->steps_done].lacks > 1;
+}

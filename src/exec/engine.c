@@ -505,11 +505,10 @@ static int poll_ports(mci_engine* engine) {
   return events;
 }
 
-/* Several ranks have to send what is awaited now, and some of them need this processor for it: they get it without a look
- * for what the others have sent. */
+/* Those that have to send what is awaited now may need this processor for it: they get it without a look for what has come. */
 static bool others_first(const mci_engine* engine) {
   return atomic_load_explicit(&engine->hurries, memory_order_relaxed) && mci_engine_only_waits(engine) &&
-         mci_brief_lacks_several(&engine->active->run->channels[0]);
+         mci_brief_gives_way(&engine->active->run->channels[0]);
 }
 
 int mci_engine_progress(mci_engine* engine) {
@@ -518,10 +517,12 @@ int mci_engine_progress(mci_engine* engine) {
   if (engine->error != meshcclSuccess) return 0;
   engine->in_progress = true;
   /* What a new operation sends need not wait until all transports were asked. */
+  uint64_t started = mci_read(&engine->started);
   meshcclResult_t result = engine->queue_head ? advance(engine, &moved) : meshcclSuccess;
   bool settled = moved > 0 && engine->settled && !engine->active && !engine->queue_head && !engine->listed;
   if (result == meshcclSuccess && !settled) {
-    int events = moved > 0 && others_first(engine) ? 0 : poll_ports(engine);
+    bool fresh = started != mci_read(&engine->started);
+    int events = fresh && others_first(engine) ? 0 : poll_ports(engine);
     moved += events;
     result = engine->error;
     if (result == meshcclSuccess && (events || !mci_engine_only_waits(engine))) result = advance(engine, &moved);

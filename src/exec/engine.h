@@ -381,8 +381,9 @@ meshcclResult_t mci_brief_run(mci_engine* engine, mci_run* run, mci_chan* chan, 
 /* A message stands at the front of the lane, for as long as this runs: a channel that waits for it goes on. */
 meshcclResult_t mci_brief_arrived(mci_engine* engine, const mci_lane* lane);
 const mci_peer* mci_brief_waits_for(const mci_chan* chan);
-/* It takes more than one message before it sends again or is done. */
-bool mci_brief_lacks_several(const mci_chan* chan);
+/* Nothing has come yet, or more than one message comes before it sends again: not one of an exchange between two, which is
+ * there at once when the other runs at the same time. */
+bool mci_brief_gives_way(const mci_chan* chan);
 
 /* The peer whose message the channel lacks, or NULL. */
 const mci_peer* mci_chan_waits_for(const mci_chan* chan);
