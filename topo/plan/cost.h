@@ -56,4 +56,11 @@ static inline mci_link mci_cost_paced(const mci_link* link, uint64_t message) {
 /* Smallest message worth cutting a larger one into. */
 #define MCI_COST_MIN_MESSAGE 8192
 
+/* The same for chunks that ranks pass on. Where all are on one host, whose processors handle every message, none is
+ * smaller than it has to be. */
+static inline uint64_t mci_cost_min_chunk(const mci_topo* topo, const mci_request* request) {
+  bool one_host = mci_topo_is_memory(topo) && mci_topo_nlevels(topo) == 0;
+  return one_host ? mci_cost_message(request) : MCI_COST_MIN_MESSAGE;
+}
+
 #endif

@@ -131,7 +131,7 @@ static void best_of(const mci_topo* topo, const mci_request* request, const ways
   uint64_t largest = mci_cost_message(request), messages;
   for (uint32_t chunks = 1; chunks <= MAX_CHUNKS; chunks *= 2) {
     uint64_t chunk = mci_cost_share(half, 1, chunks), message = MCI_MIN(chunk, largest);
-    if (chunks > 1 && chunk < MCI_COST_MIN_MESSAGE) break;
+    if (chunks > 1 && chunk < mci_cost_min_chunk(topo, request)) break;
     uint64_t one = mci_cost_wire(&link, message) + link.cost_ps,
              busy = mci_tally_busiest(&w->tally, message, &messages);
     uint64_t way = w->hops * one + w->delay_ps + (w->edges - 1) * (mci_topo_nlevels(topo) || mci_topo_is_memory(topo) ? one : 0);

@@ -4,6 +4,8 @@
 #include "base/base.h"
 #include "topo/plan/cost.h"
 
+#define SYSTEM_CALL_PS 1000000
+
 typedef struct {
   uint64_t time, messages;
 } busiest;
@@ -17,6 +19,14 @@ static void raise_to(busiest* worst, const mci_topo* topo, uint32_t link_class, 
 /* Messages at the finest links of a rank to which `pairs` others of its group send: each has its own link, or it reads
  * one after the other. */
 static uint64_t at_once(const mci_topo* topo, uint64_t pairs) { return mci_topo_is_memory(topo) ? pairs : pairs > 0; }
+
+/* What a rank spends in sending `bytes` to each of `peers` of its group where messages are system calls, as their cost
+ * shows: the kernel copies for every one, in about two fifths of the time that a receiver takes. */
+static uint64_t copies(const mci_topo* topo, uint64_t peers, uint64_t bytes) {
+  mci_link link = mci_topo_class(topo, 0);
+  bool calls = mci_topo_is_memory(topo) && link.cost_ps >= SYSTEM_CALL_PS;
+  return calls ? mci_cost_share(mci_cost_wire(&link, bytes), 2 * peers, 5) : 0;
+}
 
 /* The most ranks that share the finest links. */
 static uint64_t together(const mci_topo* topo) {
@@ -47,6 +57,7 @@ uint64_t mci_load_to_one(const mci_topo* topo, uint32_t root, bool gathers, uint
            near = mci_topo_nlevels(topo) ? mci_topo_group_size(topo, 0, mci_topo_group(topo, 0, root)) : n;
   busiest worst = {0, 1};
   raise_to(&worst, topo, 0, gathers ? at_once(topo, near - 1) : n > 1, bytes);
+  if (!gathers) worst.time = MCI_MAX(worst.time, copies(topo, near - 1, bytes));
   for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++)
     raise_to(&worst, topo, l + 1, n - mci_topo_group_size(topo, l, mci_topo_group(topo, l, root)), bytes);
   *messages = worst.messages;
@@ -69,6 +80,7 @@ uint64_t mci_load_tree(const mci_tree* tree, bool up, uint64_t bytes, uint64_t* 
   uint64_t inside =
       mci_tree_children(tree, tree->root, ignored) - (mci_topo_nlevels(topo) ? leaving_edges(tree, 0, tree->root) : 0);
   raise_to(&worst, topo, 0, up ? MCI_MAX(at_once(topo, inside), 1u) : 1, bytes);
+  if (!up && inside > 1) worst.time += copies(topo, inside - 1, bytes); /* of a child, which receives and sends by turns */
   for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++) {
     uint32_t group = mci_topo_group(topo, l, tree->root);
     uint64_t leaving = 0;

@@ -83,7 +83,7 @@ static void cost_of_whole(const mci_topo* topo, const mci_request* request, cons
   *out = (mci_plan_cost){.cost_ps = UINT64_MAX, .steps = (uint32_t)steps, .channels = (uint32_t)passes};
   for (uint32_t chunks = 1; chunks <= MAX_CHUNKS; chunks *= 2) {
     uint64_t bytes = mci_cost_share(request->bytes, 1, chunks);
-    if (chunks > 1 && bytes < MCI_COST_MIN_MESSAGE) break;
+    if (chunks > 1 && bytes < mci_cost_min_chunk(topo, request)) break;
     double load = 1, ignored = 1;
     uint64_t message = MCI_MIN(bytes, mci_cost_message(request)), messages = (bytes + message - 1) / message * chunks;
     uint64_t busy = message_time(tree, &link, up, message, &load), pace = mci_cost_pace(&link, message, 1);
