@@ -42,7 +42,7 @@ meshcclResult_t mci_discover_hosts(const uint64_t* hosts, uint32_t nranks, bool 
 #define MCI_LINK_CACHES "15GB/s:300ns"
 #define MCI_LINK_NUMA "10GB/s:500ns"
 #define MCI_LINK_PACKAGES "8GB/s:700ns"
-#define MCI_LINK_HOST "20GB/s,500ns,o=200ns,memory"
+#define MCI_LINK_HOST "20GB/s,500ns,o=135ns,memory"
 #define MCI_LINK_SOCKETS "3GB/s,2us,o=3us,memory"
 #define MCI_LINK_HOSTS_RATE "1250MB/s"
 #define MCI_LINK_HOSTS_DELAY "20us"

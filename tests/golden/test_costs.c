@@ -7,7 +7,7 @@
 static const char* const specs[] = {
     "full:2",
     "full:8",
-    "full:4@20GB/s,500ns,o=200ns,memory",
+    "full:4@20GB/s,500ns,o=135ns,memory",
     "full:8@3GB/s,2us,o=3us,memory",
     "full:100",
     "ring:8",

@@ -30,7 +30,7 @@ expect 0 '"algorithm": "grid", "applies": true, "predicted_us": [0-9.]+, "bound_
 expect 0 '"program": "meshccl-schedule 1' torus:4x4 all_gather 1M --json --rank 2
 expect 0 '"proved_in_place": \{"steps": ' line:3 reduce 1M --json --verify
 # Two ranks take longer messages; one rounding of narrow sums leaves what folds everything in one step.
-expect 0 '^\* direct .* 2 +1 +4 +1 ' full:2@20GB/s,500ns,o=200ns,memory all_reduce 2M
+expect 0 '^\* direct .* 2 +1 +4 +1 ' full:2@20GB/s,500ns,o=135ns,memory all_reduce 2M
 MESHCCL_ACCUMULATE=once expect 0 '^  ring +it rounds at several ranks' full:4 all_reduce 1M
 MESHCCL_ACCUMULATE=once expect 0 '^\* bidir_ring ' ring:4 all_gather 1M
 expect 0 'usage:' --help

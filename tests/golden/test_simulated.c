@@ -5,7 +5,7 @@
 #include "topo/plan/plan.h"
 #include "topo/sim/sim.h"
 
-static const char* const specs[] = {"full:8",      "full:4@20GB/s,500ns,o=200ns,memory",
+static const char* const specs[] = {"full:8",      "full:4@20GB/s,500ns,o=135ns,memory",
                                     "ring:8",      "line:5",
                                     "mesh:4x4",    "mesh:5x3",
                                     "torus:4x4",   "torus:3x5",

@@ -272,14 +272,14 @@ if [ -n "$hello" ]; then
     [ "$(dumped)" = "$topology" ] || fail "$hosts: topology $(dumped)"
   done <<END
 a:1,b:1 2 1 full:2@1.25GB/s,20us
-a:2,b:1,c:3 6 15 full:6@20GB/s,500ns,o=200ns,level=host:2+1+3:1.25GB/s:20us,memory
-a:2,b:2,c:2,d:1 7 21 full:7@20GB/s,500ns,o=200ns,level=host:2*3+1:1.25GB/s:20us,memory
+a:2,b:1,c:3 6 15 full:6@20GB/s,500ns,o=135ns,level=host:2+1+3:1.25GB/s:20us,memory
+a:2,b:2,c:2,d:1 7 21 full:7@20GB/s,500ns,o=135ns,level=host:2*3+1:1.25GB/s:20us,memory
 END
 
   rule="hosts whose ranks are interleaved"
   MESHCCL_TOPO_DUMP=$work/dump.yaml run 0 -H x:5 -- sh -c 'MESHCCL_HOST_ID=h$((MESHCCL_RANK % 2)) exec "$0"' "$hello"
   [ "$(grep -c ' of 5: 10 5$' "$work/out")" -eq 5 ] || fail "other sums"
-  [ "$(dumped)" = "full:5@20GB/s,500ns,o=200ns,level=host:3+2:1.25GB/s:20us,memory,map=0.3.1.4.2" ] || fail "$(dumped)"
+  [ "$(dumped)" = "full:5@20GB/s,500ns,o=135ns,level=host:3+2:1.25GB/s:20us,memory,map=0.3.1.4.2" ] || fail "$(dumped)"
 
   rule="a described topology wins, and what was dumped can be given back; files need not be on the hosts"
   mv "$work/dump.yaml" "$work/given.yaml"
@@ -292,7 +292,7 @@ END
 
   rule="one host is as without discovery"
   MESHCCL_TOPO_DUMP=$work/dump.yaml here 0 -n 3 -- "$hello"
-  [ "$(dumped)" = "full:3@20GB/s,500ns,o=200ns,memory" ] || fail "$(dumped)"
+  [ "$(dumped)" = "full:3@20GB/s,500ns,o=135ns,memory" ] || fail "$(dumped)"
 fi
 
 if [ -n "$perf" ]; then

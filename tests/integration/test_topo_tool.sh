@@ -73,7 +73,7 @@ expect 0 "$found" --discover --hwloc "$machine"
 expect 0 "packages 2, NUMA nodes 4, L3 caches 8" --discover --hwloc "$machine"
 "$meshccl" topo --discover --hwloc "$machine" >"$saved"
 expect 0 "$found" "$saved"
-expect 0 "full:6@20GB/s,500ns,o=200ns,level=host:4+2:1.25GB/s:20us,memory" --discover --hosts a:4,b:2
+expect 0 "full:6@20GB/s,500ns,o=135ns,level=host:4+2:1.25GB/s:20us,memory" --discover --hosts a:4,b:2
 expect 0 "# b: ranks 4 to 5" --discover --hosts a:4,b:2
 "$meshccl" topo --discover >"$saved"
 expect 0 "ranks " "$saved"

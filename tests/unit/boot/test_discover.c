@@ -75,7 +75,7 @@ static void this_machine_is_found(void** state) {
 /* One letter per rank. */
 static void hosts_become_a_level(void** state) {
   (void)state;
-  static const char head[] = "@20GB/s,500ns,o=200ns,level=host:", tail[] = ":1.25GB/s:20us,memory";
+  static const char head[] = "@20GB/s,500ns,o=135ns,level=host:", tail[] = ":1.25GB/s:20us,memory";
   static const struct {
     const char *hosts, *groups, *map;
   } rows[] = {
@@ -114,7 +114,7 @@ static void one_host_or_one_rank_each_is_flat(void** state) {
     uint64_t hosts[3];
     bool sockets;
     const char* spec;
-  } rows[] = {{{7, 7, 7}, false, "full:3@20GB/s,500ns,o=200ns,memory"},
+  } rows[] = {{{7, 7, 7}, false, "full:3@20GB/s,500ns,o=135ns,memory"},
               {{7, 7, 7}, true, "full:3@3GB/s,2us,o=3us,memory"},
               {{7, 9, 8}, false, "full:3@1.25GB/s,20us"},
               {{7, 9, 8}, true, "full:3@1.25GB/s,20us"}};

@@ -32,7 +32,7 @@ static const shape shapes[] = {
     {"torus:4x4x4", false},
     {"full:4", true},
     {"full:8", false},
-    {"full:4@20GB/s,500ns,o=200ns,memory", true},
+    {"full:4@20GB/s,500ns,o=135ns,memory", true},
     {"mesh:5x5@dead=2.2", false},
     {"mesh:8x8@dead=1.1+4.6", false},
     {"mesh:4x4@o=100ns", false},
