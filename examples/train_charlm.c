@@ -4,9 +4,9 @@
  *
  * Every rank takes its share of each batch. As soon as the backward pass has finished the layers of a bucket, their
  * gradients are summed over the ranks on a stream, while the pass goes on with the layers below. Before a bucket's
- * weights are updated, its event is waited for. What of the communication is visible is what it adds to the passes and this
- * waiting, compared with passes alone. The same samples are drawn whatever the number of ranks, so that the losses agree
- * but for rounding. */
+ * weights are updated, its event is waited for. What of the communication is visible is what it adds to the passes and
+ * this waiting, compared with passes alone. The same samples are drawn whatever the number of ranks, so that the losses
+ * agree but for rounding. */
 #include <getopt.h>
 #include <meshccl/meshccl.h>
 #include <stdbool.h>
@@ -195,10 +195,16 @@ static void report(const trainer* t, double seconds, double communication, doubl
   double visible = (t->passes + t->waited) / n - computation;
   double hidden = communication > 0 ? 100 * (1 - visible / communication) : 100;
   if (t->rank != 0) return;
-  printf("%d ranks, %zu parameters in %d buckets: %.3f ms per step; passes alone %.3f ms, communication alone %.3f ms\n",
-         t->nranks, charlm_parameters(t->model), t->nbuckets, seconds / n * 1e3, computation * 1e3, communication * 1e3);
-  printf("hidden: %.0f %% of the communication; %.0f %% of the gradient bytes were summed before the backward pass ended\n",
-         hidden < 0 ? 0 : hidden > 100 ? 100 : hidden, 100 * t->early / t->all);
+  printf(
+      "%d ranks, %zu parameters in %d buckets: %.3f ms per step; passes alone %.3f ms, communication alone %.3f ms\n",
+      t->nranks, charlm_parameters(t->model), t->nbuckets, seconds / n * 1e3, computation * 1e3, communication * 1e3);
+  printf(
+      "hidden: %.0f %% of the communication; %.0f %% of the gradient bytes were summed before the backward pass "
+      "ended\n",
+      hidden < 0     ? 0
+      : hidden > 100 ? 100
+                     : hidden,
+      100 * t->early / t->all);
   printf("caller in meshccl: %.3f ms per step during the passes, %.3f ms waiting for gradients and slower ranks\n",
          t->inside / n * 1e3, t->waited / n * 1e3);
 }

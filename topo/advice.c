@@ -33,7 +33,8 @@ typedef struct {
 } state;
 
 static void destroy(state* s) {
-  mci_free(s->out), mci_free(s->group), mci_free(s->best), mci_free(s->hanging), mci_free(s->queue), mci_free(s->mark), mci_free(s->degree);
+  mci_free(s->out), mci_free(s->group), mci_free(s->best), mci_free(s->hanging), mci_free(s->queue), mci_free(s->mark),
+      mci_free(s->degree);
 }
 
 static meshcclResult_t create(const mci_net* net, uint64_t base, state* s) {
@@ -198,7 +199,8 @@ static void print(const mci_topo* topo, const state* s, double before, mci_str* 
 }
 
 meshcclResult_t mci_topo_advice(const mci_topo* topo, mci_str* out) {
-  if (topo->full || topo->nplanes > 0 || topo->pick || topo->map || topo->ndead + topo->ncut == 0) return meshcclSuccess;
+  if (topo->full || topo->nplanes > 0 || topo->pick || topo->map || topo->ndead + topo->ncut == 0)
+    return meshcclSuccess;
   if (topo->nranks > MAX_RANKS || !topo->connected) return meshcclSuccess;
   mci_capacities cap;
   mci_net net;

@@ -49,8 +49,7 @@ static meshcclResult_t complain_parser(const reader* r) {
   bool alias = p->context && strstr(p->context, "alias"); /* *.0 without quotes */
   snprintf(cause, sizeof cause, "this is no YAML: %s%s%s; %s", p->context ? p->context : "", p->context ? ", " : "",
            p->problem ? p->problem : "unknown problem",
-           alias ? "quote texts that begin with '*'"
-                 : "see docs/machine-format.md for what a machine looks like");
+           alias ? "quote texts that begin with '*'" : "see docs/machine-format.md for what a machine looks like");
   return complain_mark(r, p->problem_mark, cause);
 }
 

@@ -5,10 +5,11 @@
  * meshcclGroupEnd returns).
  *
  * Rules that hold for every collective below:
- *  - every rank of the communicator makes the same calls in the same order with the same count, type, operator and root;
- *    a difference is detected and named on every rank (meshcclInvalidUsage);
+ *  - every rank of the communicator makes the same calls in the same order with the same count, type, operator and
+ * root; a difference is detected and named on every rank (meshcclInvalidUsage);
  *  - `count` is in elements of `datatype`; buffers stay the caller's, must live and stay untouched until completion;
- *  - a communicator is for one thread at a time; only meshcclCommAbort and meshcclCommGetAsyncError may come from another;
+ *  - a communicator is for one thread at a time; only meshcclCommAbort and meshcclCommGetAsyncError may come from
+ * another;
  *  - results are bitwise the same on every run of the same schedule, and on every rank where ranks share a result;
  *  - a result other than meshcclSuccess leaves a message with meshcclGetLastError. */
 #ifndef MESHCCL_H
@@ -44,21 +45,20 @@ typedef struct {
   size_t size;
   uint32_t magic;
   uint32_t version;
-  int blocking;           /* 1: init returns when done (default). 0: returns meshcclInProgress, poll meshcclCommGetAsyncError */
-  const char* topology;   /* spec such as "torus:4x4@50GB/s,500ns", machine file or its name; NULL: MESHCCL_TOPO, else all ranks directly joined */
-  const int* rankMap;     /* rankMap[rank] = index of the rank's node in row-major order of live nodes; NULL: identity */
-  const char* name;       /* shown in messages; copied */
-  int progressThread;     /* 1: a thread serves streams nobody waits for (default). 0: the caller drives everything */
-  double initTimeout;     /* seconds for init, 0: MESHCCL_INIT_TIMEOUT */
-  double opTimeout;       /* seconds an operation may go without a byte of progress, 0: MESHCCL_OP_TIMEOUT */
-  const char* device;     /* kind of memory of all buffers: "host" (NULL) or the name of a registered device */
+  int blocking; /* 1: init returns when done (default). 0: returns meshcclInProgress, poll meshcclCommGetAsyncError */
+  const char* topology; /* spec such as "torus:4x4@50GB/s,500ns", machine file or its name; NULL: MESHCCL_TOPO, else all
+                           ranks directly joined */
+  const int* rankMap;   /* rankMap[rank] = index of the rank's node in row-major order of live nodes; NULL: identity */
+  const char* name;     /* shown in messages; copied */
+  int progressThread;   /* 1: a thread serves streams nobody waits for (default). 0: the caller drives everything */
+  double initTimeout;   /* seconds for init, 0: MESHCCL_INIT_TIMEOUT */
+  double opTimeout;     /* seconds an operation may go without a byte of progress, 0: MESHCCL_OP_TIMEOUT */
+  const char* device;   /* kind of memory of all buffers: "host" (NULL) or the name of a registered device */
 } meshcclConfig_t;
 
 #define MESHCCL_CONFIG_MAGIC 0xcafebeefu
-#define MESHCCL_CONFIG_INITIALIZER                                                                  \
-  {                                                                                                 \
-    sizeof(meshcclConfig_t), MESHCCL_CONFIG_MAGIC, MESHCCL_VERSION_CODE, -1, NULL, NULL, NULL, -1, 0, 0, NULL \
-  }
+#define MESHCCL_CONFIG_INITIALIZER \
+  { sizeof(meshcclConfig_t), MESHCCL_CONFIG_MAGIC, MESHCCL_VERSION_CODE, -1, NULL, NULL, NULL, -1, 0, 0, NULL }
 
 /* What a rank did so far. Bytes count payload, not headers. `callerNs` is the time spent inside meshccl calls by the
  * caller's threads, `waitNs` the part of it without progress. */
@@ -71,20 +71,20 @@ typedef struct {
   uint64_t waitNs;
   uint64_t plansBuilt;
   uint64_t planHits;
-  int peers;              /* peers with an open data connection */
-  uint64_t memoryBytes;   /* staging and bookkeeping held by the communicator */
+  int peers;            /* peers with an open data connection */
+  uint64_t memoryBytes; /* staging and bookkeeping held by the communicator */
 } meshcclCommStats_t;
 
 /* Prints the failed expression, its result and the last message to stderr and returns 1 from the calling function.
  * For programs whose function returns int, such as main. */
-#define MESHCCL_CHECK(call)                                                                         \
-  do {                                                                                              \
-    meshcclResult_t meshccl_check_result_ = (call);                                                 \
-    if (meshccl_check_result_ != meshcclSuccess) {                                                  \
-      fprintf(stderr, "%s:%d: %s: %s: %s\n", __FILE__, __LINE__, #call,                             \
-              meshcclGetErrorString(meshccl_check_result_), meshcclGetLastError(NULL));             \
-      return 1;                                                                                     \
-    }                                                                                               \
+#define MESHCCL_CHECK(call)                                                                                           \
+  do {                                                                                                                \
+    meshcclResult_t meshccl_check_result_ = (call);                                                                   \
+    if (meshccl_check_result_ != meshcclSuccess) {                                                                    \
+      fprintf(stderr, "%s:%d: %s: %s: %s\n", __FILE__, __LINE__, #call, meshcclGetErrorString(meshccl_check_result_), \
+              meshcclGetLastError(NULL));                                                                             \
+      return 1;                                                                                                       \
+    }                                                                                                                 \
   } while (0)
 
 #pragma GCC visibility push(default)
@@ -101,7 +101,8 @@ const char* meshcclGetErrorString(meshcclResult_t result);
  * there was none. Valid until the next meshccl call of the thread. */
 const char* meshcclGetLastError(meshcclComm_t comm);
 
-/* ---- communicators ------------------------------------------------------------------------------------------------ */
+/* ---- communicators ------------------------------------------------------------------------------------------------
+ */
 
 /* Makes an id that joins the ranks of one communicator; give it to every rank by any means. It carries a random secret:
  * treat it as one. Rank 0 must run on the host where it was made. The id names a port there, which this process holds
@@ -127,7 +128,8 @@ meshcclResult_t meshcclCommInitEnv(meshcclComm_t* comm, meshcclConfig_t* config)
  * be NULL or 0..ndev-1. Collectives on them go in one group, or one thread each. */
 meshcclResult_t meshcclCommInitAll(meshcclComm_t* comms, int ndev, const int* devlist);
 
-/* Flushes: returns when every operation issued on comm is complete on this rank. The communicator takes no more work. */
+/* Flushes: returns when every operation issued on comm is complete on this rank. The communicator takes no more work.
+ */
 meshcclResult_t meshcclCommFinalize(meshcclComm_t comm);
 
 /* Finalizes if needed and frees comm; NULL is allowed. An operation in flight is completed first. */
@@ -162,7 +164,8 @@ meshcclResult_t meshcclCommSplitAxes(meshcclComm_t comm, const char* axes, meshc
 /* Fills what the caller's stats->size covers. */
 meshcclResult_t meshcclCommGetStats(meshcclComm_t comm, meshcclCommStats_t* stats);
 
-/* ---- memory ---------------------------------------------------------------------------------------------------------- */
+/* ---- memory
+ * ---------------------------------------------------------------------------------------------------------- */
 
 /* Page-aligned memory that ranks of the same host read without a copy. Not required for any call, only faster. Free
  * with meshcclMemFree before or after the communicators that used it. From 4 MiB on it has huge pages where Linux gives
@@ -175,7 +178,8 @@ meshcclResult_t meshcclMemFree(void* ptr);
 meshcclResult_t meshcclCommRegister(meshcclComm_t comm, void* buffer, size_t size, void** handle);
 meshcclResult_t meshcclCommDeregister(meshcclComm_t comm, void* handle);
 
-/* ---- operators --------------------------------------------------------------------------------------------------------- */
+/* ---- operators
+ * --------------------------------------------------------------------------------------------------------- */
 
 typedef enum { meshcclScalarDevice = 0, meshcclScalarHostImmediate = 1 } meshcclScalarResidence_t;
 
@@ -185,10 +189,11 @@ meshcclResult_t meshcclRedOpCreatePreMulSum(meshcclRedOp_t* op, void* scalar, me
                                             meshcclScalarResidence_t residence, meshcclComm_t comm);
 meshcclResult_t meshcclRedOpDestroy(meshcclRedOp_t op, meshcclComm_t comm);
 
-/* ---- collectives ------------------------------------------------------------------------------------------------------- *
- * Results of all: Success (complete, or enqueued when stream is not NULL), InvalidArgument, InvalidUsage (calls do not
- * match, communicator finalized or used after fork), RemoteError, Timeout, SystemError. No enqueue blocks on a peer.
- * Sums of 16- and 8-bit floats are added in float32 and rounded by each rank that passes them on, or once in all with
+/* ---- collectives
+ * ------------------------------------------------------------------------------------------------------- * Results of
+ * all: Success (complete, or enqueued when stream is not NULL), InvalidArgument, InvalidUsage (calls do not match,
+ * communicator finalized or used after fork), RemoteError, Timeout, SystemError. No enqueue blocks on a peer. Sums of
+ * 16- and 8-bit floats are added in float32 and rounded by each rank that passes them on, or once in all with
  * MESHCCL_ACCUMULATE=once. Every rank and run gets the same bits. */
 
 /* recvbuff[i] = reduction over ranks of sendbuff[i], i < count, on every rank. In place: sendbuff == recvbuff. */
@@ -200,8 +205,8 @@ meshcclResult_t meshcclReduce(const void* sendbuff, void* recvbuff, size_t count
                               meshcclRedOp_t op, int root, meshcclComm_t comm, meshcclStream_t stream);
 
 /* recvbuff = root's sendbuff, count elements, on every rank; sendbuff is ignored elsewhere. In place: equal on root. */
-meshcclResult_t meshcclBroadcast(const void* sendbuff, void* recvbuff, size_t count, meshcclDataType_t datatype, int root,
-                                 meshcclComm_t comm, meshcclStream_t stream);
+meshcclResult_t meshcclBroadcast(const void* sendbuff, void* recvbuff, size_t count, meshcclDataType_t datatype,
+                                 int root, meshcclComm_t comm, meshcclStream_t stream);
 
 /* The old form: buff is source on root and destination elsewhere. */
 meshcclResult_t meshcclBcast(void* buff, size_t count, meshcclDataType_t datatype, int root, meshcclComm_t comm,
@@ -234,30 +239,32 @@ meshcclResult_t meshcclBarrier(meshcclComm_t comm, meshcclStream_t stream);
 
 /* Point to point. Calls that must progress together (an exchange) go in one group. The k-th send to a peer meets its
  * k-th receive; counts must agree (InvalidUsage otherwise). */
-meshcclResult_t meshcclSend(const void* sendbuff, size_t count, meshcclDataType_t datatype, int peer, meshcclComm_t comm,
-                            meshcclStream_t stream);
+meshcclResult_t meshcclSend(const void* sendbuff, size_t count, meshcclDataType_t datatype, int peer,
+                            meshcclComm_t comm, meshcclStream_t stream);
 meshcclResult_t meshcclRecv(void* recvbuff, size_t count, meshcclDataType_t datatype, int peer, meshcclComm_t comm,
                             meshcclStream_t stream);
 
 /* Calls between Start and End are checked at once and issued together at the outermost End. Per thread; may nest. The
  * result of End is the first error of the group; nothing of the group is issued when a call was refused.
  *
- * Small all-reduces of a group are run as one. Of the collectives of one communicator in the group, those that follow each
- * other with the same type and operator are joined while each holds at most a sixteenth of MESHCCL_FUSE and all together
- * at most MESHCCL_FUSE bytes (256 calls at most); sends and receives between them do not count, nor do streams: joined
- * calls start when all their streams have come to them and end together. So only the calls themselves decide, and every
- * rank of the communicator has to group them alike: what differs is found and named as for any other call.
+ * Small all-reduces of a group are run as one. Of the collectives of one communicator in the group, those that follow
+ * each other with the same type and operator are joined while each holds at most a sixteenth of MESHCCL_FUSE and all
+ * together at most MESHCCL_FUSE bytes (256 calls at most); sends and receives between them do not count, nor do
+ * streams: joined calls start when all their streams have come to them and end together. So only the calls themselves
+ * decide, and every rank of the communicator has to group them alike: what differs is found and named as for any other
+ * call.
  *  - A call that is joined may not read what an earlier one of the same group writes (InvalidUsage), nor share what is
  *    written with a send or receive between them (not noticed).
- *  - The result is that of one all-reduce of the vectors in a row, the same on every rank and run. It is that of the calls
- *    alone bit for bit with two ranks, and where the order of operands does not change a result (integers); with more
- *    ranks sums and products of floats may be rounded in another order, as they may at another count.
- * Cost: one operation, and a copy of every vector to and from memory of the library. */
+ *  - The result is that of one all-reduce of the vectors in a row, the same on every rank and run. It is that of the
+ * calls alone bit for bit with two ranks, and where the order of operands does not change a result (integers); with
+ * more ranks sums and products of floats may be rounded in another order, as they may at another count. Cost: one
+ * operation, and a copy of every vector to and from memory of the library. */
 meshcclResult_t meshcclGroupStart(void);
 meshcclResult_t meshcclGroupEnd(void);
 
-/* ---- host streams and events ------------------------------------------------------------------------------------------ *
- * A stream runs its operations in order. Without a progress thread work advances in any call that waits or queries. */
+/* ---- host streams and events
+ * ------------------------------------------------------------------------------------------ * A stream runs its
+ * operations in order. Without a progress thread work advances in any call that waits or queries. */
 
 meshcclResult_t meshcclStreamCreate(meshcclStream_t* stream);
 /* Completes what is enqueued, then frees. NULL is allowed. */

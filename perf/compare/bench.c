@@ -240,8 +240,7 @@ static void read_options(bench* b, int argc, char** argv) {
   static const struct option known[] = {{"meet", 1, NULL, 'm'},    {"name", 1, NULL, 'n'},  {"ops", 1, NULL, 'o'},
                                         {"min", 1, NULL, 'b'},     {"max", 1, NULL, 'e'},   {"factor", 1, NULL, 'f'},
                                         {"seconds", 1, NULL, 's'}, {"round", 1, NULL, 'r'}, {"budget", 1, NULL, 'u'},
-                                        {"points", 1, NULL, 'p'},  {"fresh", 0, NULL, 'w'},
-                                        {NULL, 0, NULL, 0}};
+                                        {"points", 1, NULL, 'p'},  {"fresh", 0, NULL, 'w'}, {NULL, 0, NULL, 0}};
   for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
     switch (option) {
       case 'm':

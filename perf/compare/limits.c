@@ -215,7 +215,8 @@ static void measure(const limits* l, work_kind kind, size_t bytes) {
   pthread_t threads[MOST_THREADS];
   size_t count = bytes / sizeof(float), n = (size_t)l->threads;
   for (size_t t = 0; t < n; t++) {
-    share s = {.limits = l, .kind = kind, .from = count * t / n, .to = count * (t + 1) / n, .all = bytes, .cpu = (int)t};
+    share s = {
+        .limits = l, .kind = kind, .from = count * t / n, .to = count * (t + 1) / n, .all = bytes, .cpu = (int)t};
     workers[t].share = s;
     if (pthread_create(&threads[t], NULL, run, &workers[t]) != 0) exit(2);
   }

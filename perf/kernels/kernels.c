@@ -4,14 +4,14 @@
  * GB/s counts every byte read or written once; `of copy` divides that by the same figure of a plain copy that touches
  * as much memory: a fold at the memory rate has 1 or more, since a copy writes a larger share. */
 #define _GNU_SOURCE
+#include "kernels/kernels.h"
+
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
-
-#include "kernels/kernels.h"
 
 enum { BATCHES = 7, MOST = 16, MOST_SETS = 8 };
 

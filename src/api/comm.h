@@ -82,18 +82,18 @@ struct meshcclComm {
   uint32_t nuser_ops, cap_user_ops;
   uint64_t splits;
   mci_call* free_calls;
-  mci_call* kept[MCI_NUM_COLLS]; /* the last blocking call of each kind, as it was filled; NULL: none */
+  mci_call* kept[MCI_NUM_COLLS];        /* the last blocking call of each kind, as it was filled; NULL: none */
   uint32_t spin_ns;                     /* how long waiting for a peer spins at present; 0: others want the processor */
   bool flushing;                        /* somebody waits until nothing is under way */
   atomic_int async_pending;             /* operations on streams that are not finished */
   _Atomic(meshcclResult_t) async_error; /* any thread reads it; async_text is whole and final when it is set */
   char async_text[1024];
   _Atomic uint64_t caller_ticks, wait_ns;
-  _Atomic uint64_t left_ticks;     /* when the last operation's call returned, or the communicator was ready */
-  uint64_t ready_ns, ready_ticks;  /* when it was ready */
-  atomic_bool flushing_shown;   /* flushing, for the control thread */
+  _Atomic uint64_t left_ticks;         /* when the last operation's call returned, or the communicator was ready */
+  uint64_t ready_ns, ready_ticks;      /* when it was ready */
+  atomic_bool flushing_shown;          /* flushing, for the control thread */
   uint64_t watched_events, watched_ns; /* the control thread's, under the tree's lock: last seen, since when */
-  uint64_t accused_ns;          /* the verdict on a stall is under way to the root since then; 0: none */
+  uint64_t accused_ns;                 /* the verdict on a stall is under way to the root since then; 0: none */
   uint64_t stall_looked_ns;
   int accused_rank;
   meshcclResult_t accused_result;
@@ -115,8 +115,8 @@ uint64_t mci_comm_ticks_ns(meshcclComm_t comm, uint64_t ticks);
 /* Fails what has not moved for too long; comm is locked. */
 void mci_comm_watch(meshcclComm_t comm, uint64_t now_ns);
 void mci_comm_set_error(meshcclComm_t comm, meshcclResult_t result, const char* text);
-/* What a call tells of its operation's result, with the last message. One on an aborted communicator says that, although
- * what the others did then may have been noticed first. */
+/* What a call tells of its operation's result, with the last message. One on an aborted communicator says that,
+ * although what the others did then may have been noticed first. */
 meshcclResult_t mci_comm_told(meshcclComm_t comm, meshcclResult_t result);
 
 /* stall.c */
@@ -163,9 +163,9 @@ void mci_call_extents(const mci_request_call* request, uint32_t rank, uint32_t n
 meshcclResult_t mci_issue(meshcclComm_t comm, const mci_request_call* request, meshcclStream_t stream);
 /* Hands a call to its engine; comm is locked. */
 void mci_call_submit(mci_call* call);
-void mci_call_give(mci_call* call); /* comm is locked */
+void mci_call_give(mci_call* call);                           /* comm is locked */
 void mci_call_forget(meshcclComm_t comm, const mci_run* run); /* calls kept that run it; comm is locked */
-void mci_call_start(mci_call* call); /* its stream has come to it, or it has none */
+void mci_call_start(mci_call* call);                          /* its stream has come to it, or it has none */
 
 /* group.c */
 bool mci_group_open(void);
@@ -174,8 +174,8 @@ meshcclResult_t mci_group_add_start(mci_start* start, meshcclComm_t* out);
 void mci_group_error(meshcclResult_t result);
 
 /* fuse.c */
-/* Joins small all-reduces among n calls of a group, whose communicators were entered; see meshcclGroupStart. A joined call
- * is not submitted: the one that leads submits what it was joined to. */
+/* Joins small all-reduces among n calls of a group, whose communicators were entered; see meshcclGroupStart. A joined
+ * call is not submitted: the one that leads submits what it was joined to. */
 meshcclResult_t mci_fuse(mci_call* const* calls, uint32_t n);
 bool mci_fused_leads(const mci_call* call);
 mci_call* mci_fused_call(mci_fused* fused);

@@ -105,10 +105,11 @@ static meshcclResult_t check_apart(mci_call* const* calls, uint32_t n) {
     bool among = (uintptr_t)op->in < written.end && written.first < (uintptr_t)op->in + bytes;
     for (uint32_t k = 0; k < i && among; k++)
       if (overlap(op->in, calls[k]->op.out, bytes, bytes_of(calls[k])))
-        MCI_FAIL(meshcclInvalidUsage,
-                 "meshcclGroupEnd: of the small all-reduces that run as one, number %u reads what number %u writes; put "
-                 "calls that need each other into different groups (or MESHCCL_FUSE=0 on all ranks)",
-                 i + 1, k + 1);
+        MCI_FAIL(
+            meshcclInvalidUsage,
+            "meshcclGroupEnd: of the small all-reduces that run as one, number %u reads what number %u writes; put "
+            "calls that need each other into different groups (or MESHCCL_FUSE=0 on all ranks)",
+            i + 1, k + 1);
     written.first = MCI_MIN(written.first, (uintptr_t)op->out);
     written.end = MCI_MAX(written.end, (uintptr_t)op->out + bytes);
   }

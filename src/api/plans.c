@@ -192,8 +192,8 @@ meshcclResult_t mci_plan_get(meshcclComm_t comm, mci_coll coll, const mci_op* op
   } else {
     MCI_TRY(plan(comm, &request, &program));
   }
-  return keep(comm, program,
-              (mci_plan){.coll = coll, .bytes_class = request.bytes, .once = request.once, .root = root}, out);
+  return keep(comm, program, (mci_plan){.coll = coll, .bytes_class = request.bytes, .once = request.once, .root = root},
+              out);
 }
 
 /* One channel, one step: the message to or from the peer. */

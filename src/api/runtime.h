@@ -14,8 +14,8 @@ struct mci_runtime {
   meshcclStream_t streams;
   pthread_t thread;
   bool running, fork_hooked;
-  bool asleep; /* the thread, on descriptors: wake_fd is written to wake it */
-  int wake_fd; /* 0: none */
+  bool asleep;     /* the thread, on descriptors: wake_fd is written to wake it */
+  int wake_fd;     /* 0: none */
   uint64_t tenure; /* of the thread: one with an older number ends */
 };
 extern struct mci_runtime mci_runtime;

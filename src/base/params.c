@@ -134,8 +134,8 @@ void mci_params_reload(void) {
 
 /* Variables that the launcher hands to its ranks; known, but no parameters. */
 static bool is_launcher_name(const char* name) {
-  static const char* const names[] = {"RANK", "SIZE",   "LOCAL_RANK",  "LOCAL_SIZE",
-                                      "ID",   "SECRET", "SECRET_FILE", "AUTH", "LISTEN_FD"};
+  static const char* const names[] = {"RANK",   "SIZE",        "LOCAL_RANK", "LOCAL_SIZE", "ID",
+                                      "SECRET", "SECRET_FILE", "AUTH",       "LISTEN_FD"};
   for (size_t i = 0; i < MCI_COUNT(names); i++)
     if (strcmp(name, names[i]) == 0) return true;
   return false;

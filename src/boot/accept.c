@@ -1,5 +1,5 @@
-/* The listening side: takes connections, lets strangers prove themselves within narrow limits (user on this host, bytes,
- * time, places), and answers: welcome, go on to the rank below me that leads to yours, come again, or no. Until
+/* The listening side: takes connections, lets strangers prove themselves within narrow limits (user on this host,
+ * bytes, time, places), and answers: welcome, go on to the rank below me that leads to yours, come again, or no. Until
  * everybody has joined it serves joiners; in a job that spans hosts it stays, for ranks whose neighbour has left
  * (attach.c). Called by the tree's progress. */
 #define _GNU_SOURCE
@@ -76,14 +76,15 @@ static meshcclResult_t listen_where_named(mci_boot* boot, uint16_t port, int* fd
   if (mci_net_listen(mci_id_trusted(&boot->id), port, fd, addresses) == meshcclSuccess) return meshcclSuccess;
   char why[300];
   snprintf(why, sizeof why, "%.299s", mci_error_last());
-  MCI_FAIL(meshcclInvalidUsage,
-           "rank 0 cannot listen at port %u, where MASTER_PORT, MESHCCL_PORT or MESHCCL_ROOT says that the ranks meet: %s. "
-           "torchrun itself may hold MASTER_PORT; give another port to all ranks in MESHCCL_PORT",
-           port, why);
+  MCI_FAIL(
+      meshcclInvalidUsage,
+      "rank 0 cannot listen at port %u, where MASTER_PORT, MESHCCL_PORT or MESHCCL_ROOT says that the ranks meet: %s. "
+      "torchrun itself may hold MASTER_PORT; give another port to all ranks in MESHCCL_PORT",
+      port, why);
 }
 
-/* The socket that this process opened when it made the id, or one at the port that the ranks know. When the maker of the
- * id is another process that still holds the port, the ranks of this host can meet all the same. */
+/* The socket that this process opened when it made the id, or one at the port that the ranks know. When the maker of
+ * the id is another process that still holds the port, the ranks of this host can meet all the same. */
 meshcclResult_t mci_accept_start_root(mci_boot* boot) {
   mci_net_addresses named, addresses = {0};
   char why[200] = "";
@@ -349,9 +350,10 @@ static void admit_member(mci_control_link* link) {
 static void admit(mci_control_link* link) {
   mci_boot* boot = link->boot;
   mci_verdict late = {.rank = link->rank, .result = meshcclInvalidUsage};
-  snprintf(late.text, sizeof late.text,
-           "rank %d comes too late: this communicator is complete; an id serves once at a time, and each rank number once",
-           link->rank);
+  snprintf(
+      late.text, sizeof late.text,
+      "rank %d comes too late: this communicator is complete; an id serves once at a time, and each rank number once",
+      link->rank);
   if (link->attaches)
     admit_member(link);
   else if (boot->open && boot->failure.result == meshcclSuccess)

@@ -46,9 +46,8 @@ void mci_agree_try_up(mci_boot* boot) {
   if (boot->rank != 0 && !boot->parent) return;
   boot->up_sent = true;
   if (boot->parent) {
-    mci_up up = {.hash = mci_hash64(boot->agree, strlen(boot->agree)),
-                 .several = several_hosts(boot),
-                 .verdict = boot->verdict};
+    mci_up up = {
+        .hash = mci_hash64(boot->agree, strlen(boot->agree)), .several = several_hosts(boot), .verdict = boot->verdict};
     mci_control_tell(boot->parent, FRAME_UP, 0, &up, sizeof up);
   } else if (boot->verdict.result != meshcclSuccess) {
     mci_control_fail(boot, &boot->verdict);
@@ -162,9 +161,10 @@ static void explain(const mci_boot* boot, mci_str* text) {
   mci_meeting meeting = mci_id_get_meeting(&boot->id, &addresses);
   if (boot->trouble[0]) mci_str_add(text, "; %s", boot->trouble);
   if (boot->rank == 0 && boot->spans && !mci_id_trusted(&boot->id) && mci_param_int(MCI_P_AUTH) == 0)
-    mci_str_add(text,
-                "; no secret guards this job, so rank 0 listens on loopback only: MESHCCL_SECRET_FILE on every rank lets "
-                "other hosts in");
+    mci_str_add(
+        text,
+        "; no secret guards this job, so rank 0 listens on loopback only: MESHCCL_SECRET_FILE on every rank lets "
+        "other hosts in");
   else if (meeting == MEETING_NONE && !boot->trouble[0])
     mci_str_add(text, "; this id names no address, so only ranks of host %s can join: MESHCCL_ROOT=host:port names one",
                 boot->self.name);

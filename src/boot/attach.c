@@ -1,6 +1,6 @@
-/* The ranks that stay when a neighbour leaves across hosts (depart.c tells the whole story): the heir, which keeps seats
- * for the ranks that will come to it, and those ranks, which go to the heir or, when that has left too, to the next one
- * above. Frames wait in a link without a socket meanwhile, so order is kept and nothing is lost.
+/* The ranks that stay when a neighbour leaves across hosts (depart.c tells the whole story): the heir, which keeps
+ * seats for the ranks that will come to it, and those ranks, which go to the heir or, when that has left too, to the
+ * next one above. Frames wait in a link without a socket meanwhile, so order is kept and nothing is lost.
  *
  * When everybody above has left as well, a rank goes on as the root of what is below it. That is not to be told from a
  * heir that died before it could be reached; whoever was connected to that one tells the rest of the tree. */
@@ -63,7 +63,8 @@ static void take_members(mci_control_link* from, const mci_packet* packet) {
     if (member.rank == boot->rank || member.rank < 0 || member.rank >= boot->nranks) continue;
     if (mci_attach_seat(boot, member.rank, from->rank, member.flags, &seat) != meshcclSuccess)
       mci_control_failf(boot, boot->rank, meshcclSystemError,
-                        "rank %d has no memory to serve rank %d in place of rank %d", boot->rank, member.rank, from->rank);
+                        "rank %d has no memory to serve rank %d in place of rank %d", boot->rank, member.rank,
+                        from->rank);
     else
       mci_depart_also(seat);
   }
@@ -126,10 +127,11 @@ static void expire_seat(mci_control_link* seat, double waited_s) {
   bool excused = seat->second_hand;
   mci_control_link_drop(seat);
   if (!excused)
-    mci_control_failf(boot, rank, meshcclRemoteError,
-                      "rank %d has been silent for %.1f s: it has not come to rank %d after the rank in between left; its "
-                      "process is stopped or dead, its host is down or the network is cut",
-                      rank, waited_s, boot->rank);
+    mci_control_failf(
+        boot, rank, meshcclRemoteError,
+        "rank %d has been silent for %.1f s: it has not come to rank %d after the rank in between left; its "
+        "process is stopped or dead, its host is down or the network is cut",
+        rank, waited_s, boot->rank);
 }
 
 /* ---- a rank whose parent has left: the way to the heir ---- */
@@ -152,10 +154,11 @@ static void become_root(mci_boot* boot) {
 static void give_up(mci_boot* boot, double tried_s) {
   mci_place* place = &boot->above.at[0];
   mci_attach_stop(boot);
-  mci_control_failf(boot, place->rank, meshcclRemoteError,
-                    "rank %d on host %s has been silent for %.1f s: it serves in place of a rank that left, and rank %d "
-                    "cannot reach it (%s); its host is down or the network is cut",
-                    place->rank, place->name, tried_s, boot->rank, boot->attach.trouble);
+  mci_control_failf(
+      boot, place->rank, meshcclRemoteError,
+      "rank %d on host %s has been silent for %.1f s: it serves in place of a rank that left, and rank %d "
+      "cannot reach it (%s); its host is down or the network is cut",
+      place->rank, place->name, tried_s, boot->rank, boot->attach.trouble);
 }
 
 /* The n-th of all addresses of all ranks above. */

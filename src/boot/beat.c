@@ -63,8 +63,8 @@ static void accuse(mci_control_link* link, uint64_t silent_ns) {
   char host[MCI_CONTROL_HOST];
   memcpy(host, link->place.name, sizeof host);
   mci_control_link_drop(link);
-  mci_control_failf(boot, rank, meshcclRemoteError, "rank %d%s on host %s has been silent for %.1f s: %s%s", rank, process,
-                    host, (double)silent_ns / 1e9,
+  mci_control_failf(boot, rank, meshcclRemoteError, "rank %d%s on host %s has been silent for %.1f s: %s%s", rank,
+                    process, host, (double)silent_ns / 1e9,
                     tcp ? "its process is stopped, its host is down or the network is cut" : "its process is stopped",
                     kin);
 }

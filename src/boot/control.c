@@ -191,8 +191,8 @@ void mci_control_lost(mci_control_link* link) {
   if (link->tcp) snprintf(host, sizeof host, " on host %s", link->place.name);
   if (link->kin[0]) snprintf(kin, sizeof kin, "; the process also ran %s", link->kin);
   mci_control_link_drop(link);
-  mci_control_failf(boot, rank, meshcclRemoteError, "rank %d%s%s died: it ended without leaving the communicator%s", rank,
-                    process, host, kin);
+  mci_control_failf(boot, rank, meshcclRemoteError, "rank %d%s%s died: it ended without leaving the communicator%s",
+                    rank, process, host, kin);
 }
 
 meshcclResult_t mci_control_failure(mci_boot* boot) {

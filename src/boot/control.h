@@ -5,9 +5,9 @@
  * Order of locks: the service's lock, then boot->lock, then the globals' lock.
  *
  * Sockets are unix SEQPACKET between ranks of one host, where a frame is a packet, and TCP between hosts, where the
- * beginning of a frame that arrives and the end of one that leaves are kept at the link. A connection of either kind can
- * be handed to another process of the host, with these (leave.c). Frames travel in the byte order of their host; a peer of the other order is
- * refused, because it speaks another version of the hello. */
+ * beginning of a frame that arrives and the end of one that leaves are kept at the link. A connection of either kind
+ * can be handed to another process of the host, with these (leave.c). Frames travel in the byte order of their host; a
+ * peer of the other order is refused, because it speaks another version of the hello. */
 #ifndef MCI_BOOT_CONTROL_H
 #define MCI_BOOT_CONTROL_H
 
@@ -119,8 +119,8 @@ typedef struct {
 typedef enum { ANSWER_WELCOME, ANSWER_REDIRECT, ANSWER_WAIT, ANSWER_REFUSE } mci_answer;
 
 typedef struct {
-  uint64_t hash;    /* of agree */
-  int32_t several;  /* hosts below */
+  uint64_t hash;   /* of agree */
+  int32_t several; /* hosts below */
   int32_t unused;
   mci_verdict verdict;
 } mci_up;
@@ -193,9 +193,9 @@ typedef struct mci_control_link {
   size_t rest_bytes;
   mci_place place; /* of the peer */
   /* a peer that is still to come */
-  int via;           /* its old neighbour, whose goodbye must be here first; -1: it is */
-  bool second_hand;  /* it was another rank's to wait for, before */
-  uint64_t since_ns; /* may come since then; 0: not yet */
+  int via;                          /* its old neighbour, whose goodbye must be here first; -1: it is */
+  bool second_hand;                 /* it was another rank's to wait for, before */
+  uint64_t since_ns;                /* may come since then; 0: not yet */
   struct mci_control_link* adopted; /* handed over by the peer, which has not said LEAVE yet */
   char kin[MCI_CONTROL_KIN];
   /* before the peer has proved itself */
@@ -215,16 +215,16 @@ typedef struct {
   void (*read)(void* self, mci_rank_status* out);
   void* self;
   bool was_set;
-  mci_ask question;                            /* the last one of this rank, */
-  uint64_t first_ns, asked_ns, heard_ns;       /* since when, when last; 0: never */
+  mci_ask question;                      /* the last one of this rank, */
+  uint64_t first_ns, asked_ns, heard_ns; /* since when, when last; 0: never */
   mci_blame answer;
-  uint32_t way_heard;                          /* ranks on the way to it that have answered since; one bit each */
-  int naskers;                                 /* who waits for the answer, too */
+  uint32_t way_heard; /* ranks on the way to it that have answered since; one bit each */
+  int naskers;        /* who waits for the answer, too */
   struct {
     int32_t rank;
     mci_ask question;
   } askers[MCI_CONTROL_ASKERS];
-  uint16_t query;                              /* sequence of the last one for observers */
+  uint16_t query; /* sequence of the last one for observers */
 } mci_status_state;
 
 /* ---- asking to be let in (dial.c): one connection to one listener ---- */
@@ -290,9 +290,9 @@ struct mci_boot {
   uint64_t paused_until_ns; /* for want of descriptors; 0: for want of places */
   int nstrangers;
   mci_place self;
-  mci_chain above; /* the parent and those above it, at the time when they were heard of */
-  bool spans;      /* ranks are, or may be, on several hosts */
-  bool ready;      /* may let others in */
+  mci_chain above;                  /* the parent and those above it, at the time when they were heard of */
+  bool spans;                       /* ranks are, or may be, on several hosts */
+  bool ready;                       /* may let others in */
   mci_control_link *links, *parent; /* parent is one of links, NULL at the root and in a part cut off by a death */
   mci_control_link* trash;          /* closed links, freed when no event can point at them */
 
@@ -316,9 +316,9 @@ struct mci_boot {
   bool open; /* everybody is there */
   bool up_sent;
   const atomic_int* cancelled; /* see mci_boot_options */
-  uint32_t informed;     /* children that know of the failure, one bit each */
-  _Atomic int waits_for; /* the rank whose listener did not answer; written while not locked */
-  char trouble[360];     /* what was tried in vain over TCP */
+  uint32_t informed;           /* children that know of the failure, one bit each */
+  _Atomic int waits_for;       /* the rank whose listener did not answer; written while not locked */
+  char trouble[360];           /* what was tried in vain over TCP */
   mci_verdict verdict;
   mci_missing told;
 
@@ -494,7 +494,7 @@ void mci_leave_here(mci_control_link* link, const mci_packet* packet);
 void mci_leave_packet(mci_control_link* link, mci_packet* packet); /* ADOPT and LEAVE */
 
 /* ---- status.c ---- */
-void mci_status_take(mci_boot* boot, const mci_packet* packet); /* ASK, TELL, STATUS, ACCUSE */
+void mci_status_take(mci_boot* boot, const mci_packet* packet);                          /* ASK, TELL, STATUS, ACCUSE */
 void mci_status_unreachable(mci_boot* boot, const mci_header* header, const void* data); /* an ASK without a way */
 void mci_status_query(mci_boot* boot, const mci_control_link* from, int asker, uint16_t sequence);
 

@@ -121,10 +121,11 @@ static mci_dial_state prove(mci_boot* boot, mci_dial* dial, const mci_packet* pa
   mci_auth_hash(&dial->hello, hash);
   mci_auth_prove(&boot->id, PROOF_OF_LISTENER, dial->hello.target, boot->rank, challenge.nonce, hash, proof);
   if (!mci_auth_equal(proof, challenge.proof)) {
-    mci_fail(meshcclInvalidUsage,
-             "rank %d does not trust what answers as rank %d at %s: it does not know this id's secret; give all ranks the "
-             "same id and the same MESHCCL_SECRET or MESHCCL_SECRET_FILE",
-             boot->rank, dial->hello.target, dial->where);
+    mci_fail(
+        meshcclInvalidUsage,
+        "rank %d does not trust what answers as rank %d at %s: it does not know this id's secret; give all ranks the "
+        "same id and the same MESHCCL_SECRET or MESHCCL_SECRET_FILE",
+        boot->rank, dial->hello.target, dial->where);
     mci_dial_close(dial);
     return DIAL_FAILED;
   }
@@ -172,8 +173,7 @@ bool mci_dial_chain(const mci_packet* packet, mci_chain* out) {
   mci_chain chain = {0};
   if (packet->header.bytes < head || packet->header.bytes > sizeof chain) return false;
   memcpy(&chain, packet->data, packet->header.bytes);
-  if (chain.n < 1 || chain.n > MCI_CONTROL_DEPTH ||
-      packet->header.bytes != head + (size_t)chain.n * sizeof *chain.at)
+  if (chain.n < 1 || chain.n > MCI_CONTROL_DEPTH || packet->header.bytes != head + (size_t)chain.n * sizeof *chain.at)
     return false;
   for (int i = 0; i < chain.n; i++) chain.at[i].name[MCI_CONTROL_HOST - 1] = 0;
   *out = chain;

@@ -109,8 +109,8 @@ static void write_halves(int file, const mci_boot* boot, const mci_control_link*
       MCI_WARN("rank %d cut a message while it left: %s", boot->rank, strerror(errno));
 }
 
-/* First what there is of half sent and half read frames, then the heir's own frames: they are older than its inheritance. -1: nothing is
- * unsent. */
+/* First what there is of half sent and half read frames, then the heir's own frames: they are older than its
+ * inheritance. -1: nothing is unsent. */
 static int unsent_file(mci_boot* boot, mci_control_link* heir) {
   bool any = false;
   for (const mci_control_link* link = boot->links; link; link = link->next)
@@ -317,8 +317,9 @@ static void adopt(mci_control_link* from, const mci_member* member, int fd) {
   mci_control_link* child;
   if (mci_control_link_create(boot, fd, LINK_ADOPTED, member->rank, &child) != meshcclSuccess) {
     close(fd);
-    mci_control_failf(boot, boot->rank, meshcclSystemError, "rank %d has no memory to serve rank %d in place of rank %d",
-                      boot->rank, member->rank, from->rank);
+    mci_control_failf(boot, boot->rank, meshcclSystemError,
+                      "rank %d has no memory to serve rank %d in place of rank %d", boot->rank, member->rank,
+                      from->rank);
     return;
   }
   child->pid = member->pid;

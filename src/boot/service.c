@@ -22,7 +22,7 @@ struct service {
   int epoll_fd, stop_fd;
   mci_boot* boots;
   struct mci_observers* observers; /* NULL: cannot listen for them */
-  int users; /* under the globals' lock */
+  int users;                       /* under the globals' lock */
   uint32_t generation;
   struct service* before_fork;
 };

@@ -43,7 +43,8 @@ meshcclResult_t mci_mismatch(mci_engine* engine, const mci_op* op, const mci_lan
   return mci_fail(
       meshcclInvalidUsage,
       "calls do not match: operation %u of %s is %s on rank %u; rank %u is in operation %u, which differs (collective, "
-      "type, operator, root, count, algorithm, or the calls of a group); every rank must make the same calls in the same "
+      "type, operator, root, count, algorithm, or the calls of a group); every rank must make the same calls in the "
+      "same "
       "order",
       op->sequence, engine->options.name, what, engine->options.rank, lane->peer->rank, arrival->sequence);
 }
@@ -90,7 +91,8 @@ static meshcclResult_t slot_for(mci_lane* lane, uint64_t number, size_t bytes, c
   return meshcclSuccess;
 }
 
-/* The payload goes where it is needed, else into a slot; a brief channel uses what the transport shows where it stands. */
+/* The payload goes where it is needed, else into a slot; a brief channel uses what the transport shows where it stands.
+ */
 static meshcclResult_t take_value(mci_lane* lane, const mci_header* header, size_t bytes, const void* data,
                                   meshcclPlace_t* places, int* nplaces, void** token) {
   mci_engine* engine = lane->peer->engine;

@@ -13,18 +13,28 @@ static inline uint64_t mci_read(const _Atomic uint64_t* counter) {
   return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-enum { MCI_MSG_DATA = 1, MCI_MSG_REF, MCI_MSG_ACK, MCI_MSG_KEY, MCI_MSG_FORGET, MCI_MSG_HELLO, MCI_MSG_ASK, MCI_MSG_PUT };
+enum {
+  MCI_MSG_DATA = 1,
+  MCI_MSG_REF,
+  MCI_MSG_ACK,
+  MCI_MSG_KEY,
+  MCI_MSG_FORGET,
+  MCI_MSG_HELLO,
+  MCI_MSG_ASK,
+  MCI_MSG_PUT
+};
 #define MCI_RAW_ADDRESS UINT32_MAX
-#define MCI_FETCH_TOKEN ((uintptr_t)1) /* tells a transport's token of an arrival that is read from one of an operation */
+#define MCI_FETCH_TOKEN \
+  ((uintptr_t)1) /* tells a transport's token of an arrival that is read from one of an operation */
 #define MCI_MAX_CREDITS 64
 #define MCI_MAX_TRANSPORTS 8
 #define MCI_SMALL_BYTES 8192u /* of messages and vectors: by value, without asking whether they could be lent */
 
 #define MCI_REF_PUTS 1 /* who lends writes it to where it is asked to */
 
-/* What travels in front of every message. `ack` counts the messages consumed on the lane of the other direction. `bytes` are
- * those of a reference: a value's are the payload's, so that the second half of its header is zero, which transports may
- * leave out. */
+/* What travels in front of every message. `ack` counts the messages consumed on the lane of the other direction.
+ * `bytes` are those of a reference: a value's are the payload's, so that the second half of its header is zero, which
+ * transports may leave out. */
 typedef struct {
   uint8_t kind, flags;
   uint16_t channel;
@@ -109,10 +119,10 @@ typedef struct mci_lane {
   /* out */
   mci_departure* departures; /* ring, capacity is a power of two */
   uint32_t cap_departures;
-  uint64_t head, tail;                /* absolute numbers */
-  uint64_t sent, acked;               /* slices */
-  mci_op* in_flight[MCI_MAX_CREDITS]; /* whose memory slice number i % 64 lends, NULL none */
-  uint64_t references;                /* bit i % 64: slice i went by reference */
+  uint64_t head, tail;                  /* absolute numbers */
+  uint64_t sent, acked;                 /* slices */
+  mci_op* in_flight[MCI_MAX_CREDITS];   /* whose memory slice number i % 64 lends, NULL none */
+  uint64_t references;                  /* bit i % 64: slice i went by reference */
   mci_slot* slots_out[MCI_MAX_CREDITS]; /* where slice number i % 64 stands, NULL: not in a slot */
   mci_lent lent[MCI_MAX_CREDITS];       /* valid where a slice is asked for */
   uint64_t asks;                        /* bit i % 64: slice i is to be written to the peer's memory */
@@ -120,8 +130,8 @@ typedef struct mci_lane {
   mci_arrival arrivals[MCI_MAX_CREDITS];
   uint64_t arrived, consumed, ack_sent;
   bool ack_owed, ack_urgent; /* urgent: the peer's memory waits for it */
-  char* slots;         /* places for payloads, one per credit, NULL until needed */
-  uint64_t first_slot; /* the arrival that took the first one */
+  char* slots;               /* places for payloads, one per credit, NULL until needed */
+  uint64_t first_slot;       /* the arrival that took the first one */
   size_t slot_bytes;
   char* fetched; /* one slice that was read from the peer's memory, NULL until needed */
 } mci_lane;
@@ -333,9 +343,9 @@ static inline const mci_arrival* mci_lane_front(const mci_lane* lane) {
   const mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
   return lane->consumed != lane->arrived && front->full ? front : NULL;
 }
-/* The same, when its bytes stand in this process: `to` or, when that is NULL, a place of the lane's own is where a slice
- * that the peer lends by address is brought to. The peer is asked to write the last `written` bytes of it there, the
- * others are read. *out is NULL while that is not done. */
+/* The same, when its bytes stand in this process: `to` or, when that is NULL, a place of the lane's own is where a
+ * slice that the peer lends by address is brought to. The peer is asked to write the last `written` bytes of it there,
+ * the others are read. *out is NULL while that is not done. */
 meshcclResult_t mci_lane_fetch_front(mci_lane* lane, void* to, uint32_t written, const mci_arrival** out);
 /* The peer asks for a slice that is lent to it; it has written what it was asked for. */
 meshcclResult_t mci_lane_asked(mci_lane* lane, const mci_header* header);
@@ -381,8 +391,8 @@ meshcclResult_t mci_brief_run(mci_engine* engine, mci_run* run, mci_chan* chan, 
 /* A message stands at the front of the lane, for as long as this runs: a channel that waits for it goes on. */
 meshcclResult_t mci_brief_arrived(mci_engine* engine, const mci_lane* lane);
 const mci_peer* mci_brief_waits_for(const mci_chan* chan);
-/* Nothing has come yet, or more than one message comes before it sends again: not one of an exchange between two, which is
- * there at once when the other runs at the same time. */
+/* Nothing has come yet, or more than one message comes before it sends again: not one of an exchange between two, which
+ * is there at once when the other runs at the same time. */
 bool mci_brief_gives_way(const mci_chan* chan);
 
 /* The peer whose message the channel lacks, or NULL. */

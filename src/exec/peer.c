@@ -1,6 +1,5 @@
 /* Peers: connections made on first use, and the memory that both sides know of each other. */
 #include <stdio.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "exec/engine.h"
@@ -106,7 +105,8 @@ meshcclResult_t mci_peer_get(mci_engine* engine, uint32_t rank, mci_peer** out) 
 /* Why the transports before the chosen one were not. */
 static void pass_over(char* text, size_t size, const char* name, bool first, bool offered) {
   size_t used = first ? 0 : strlen(text);
-  snprintf(text + used, size - used, "%s%s %s", first ? "" : ", ", name, offered ? "does not reach it" : "is not there");
+  snprintf(text + used, size - used, "%s%s %s", first ? "" : ", ", name,
+           offered ? "does not reach it" : "is not there");
 }
 
 /* Takes the first transport in order of preference that reaches the address; both sides see the same order. */

@@ -6,10 +6,7 @@
 
 static const mci_kernel_set* const sets[] = {
 #if defined(__x86_64__)
-    &mci_kernels_avx512fp16,
-    &mci_kernels_avx512bf16,
-    &mci_kernels_avx512,
-    &mci_kernels_avx2,
+    &mci_kernels_avx512fp16, &mci_kernels_avx512bf16, &mci_kernels_avx512, &mci_kernels_avx2,
 #elif defined(__aarch64__)
     &mci_kernels_neon,
 #endif

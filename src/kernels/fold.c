@@ -5,9 +5,9 @@
 #include "kernels/sets.h"
 
 enum {
-  FEW_ELEMENTS = 8,       /* the portable kernel has done them before a vector kernel is set up */
-  FEW_OF_A_PAIR = 32,     /* of two sources of at least 32 bits, which it does without a loop over sources */
-  LEAST_STREAMED = 16384  /* bytes: less is not worth the wait for streaming stores to drain */
+  FEW_ELEMENTS = 8,      /* the portable kernel has done them before a vector kernel is set up */
+  FEW_OF_A_PAIR = 32,    /* of two sources of at least 32 bits, which it does without a loop over sources */
+  LEAST_STREAMED = 16384 /* bytes: less is not worth the wait for streaming stores to drain */
 };
 
 void mci_copy(void* dst, const void* src, size_t bytes) {

@@ -2,6 +2,7 @@
  * said yes. */
 #if defined(__x86_64__)
 #include "kernels/set_avx512.h"
+
 #include "kernels/vector_kernels.h"
 
 static bool runs_here(void) {

@@ -21,7 +21,7 @@
 #define MAX_i64(a, b) _mm512_max_epi64((__m512i)(a), (__m512i)(b))
 #define MIN_i64(a, b) _mm512_min_epi64((__m512i)(a), (__m512i)(b))
 #define HALF_WIDEN(from) _mm512_cvtph_ps(_mm256_loadu_si256((const void*)(from)))
-#define HALF_NARROW(low, high)                                                                        \
+#define HALF_NARROW(low, high)                                                                          \
   _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtps_ph((__m512)(low), _MM_FROUND_TO_NEAREST_INT)), \
                      _mm512_cvtps_ph((__m512)(high), _MM_FROUND_TO_NEAREST_INT), 1)
 

@@ -5,7 +5,8 @@
 
 #define NAN_OR_SUBNORMAL 0xa1 /* quiet NaN, signalling NaN, subnormal */
 #define UNFIT(x) _mm512_fpclass_ps_mask((__m512)(x), NAN_OR_SUBNORMAL)
-#define BFLOAT16_UNFIT(a, b, c, d) (!_kortestz_mask16_u8(_kor_mask16(UNFIT(a), UNFIT(b)), _kor_mask16(UNFIT(c), UNFIT(d))))
+#define BFLOAT16_UNFIT(a, b, c, d) \
+  (!_kortestz_mask16_u8(_kor_mask16(UNFIT(a), UNFIT(b)), _kor_mask16(UNFIT(c), UNFIT(d))))
 #define BFLOAT16_NARROW(even, odd) mix(_mm512_cvtne2ps_pbh((__m512)(odd), (__m512)(even)))
 
 /* The lower half to the even places, the upper half to the odd ones. */

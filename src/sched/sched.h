@@ -11,18 +11,18 @@
  *    a fold with a lane destination also names a local destination (spill) where the result stands until it is sent;
  *    a step with only local sources and only lane destinations sends straight from the source (a "send");
  *  - its arrivals are free once it has run; its departures leave later, in order per lane, as credits allow, from the
- *    (first) local destination if it has one, else from its single local source. That memory is lent: it stays in use until the
- *    receiver's matching step has run, unless the lane destination is marked COPY: then the bytes are copied when the
- *    step runs, into room that the executor provides, and the memory is free once the step has run;
+ *    (first) local destination if it has one, else from its single local source. That memory is lent: it stays in use
+ * until the receiver's matching step has run, unless the lane destination is marked COPY: then the bytes are copied
+ * when the step runs, into room that the executor provides, and the memory is free once the step has run;
  *  - the next step of the channel starts when this one has run (its departures may still be pending).
  *
  * Chunks name places in a layout. A layout cuts the vector twice: into blocks (equal) and parts (weighted):
  *  - MCI_PART_MAJOR (all-reduce, broadcast, reduce): the vector of `count` elements is cut into parts by weight, each
  *    part into `nblocks` equal blocks. Borders are floor cuts, so blocks differ by at most one element.
- *  - MCI_BLOCK_MAJOR (all-gather, reduce-scatter, all-to-all, gather, scatter): the vector is `nblocks` blocks of exactly
- *    `count` elements (one per rank), each cut into parts by weight. `order` maps block index to place in user memory
- *    (NULL: identity).
- * A buffer may hold one block only (all-gather's input, reduce-scatter's output, ...): see mci_coll_buffers. */
+ *  - MCI_BLOCK_MAJOR (all-gather, reduce-scatter, all-to-all, gather, scatter): the vector is `nblocks` blocks of
+ * exactly `count` elements (one per rank), each cut into parts by weight. `order` maps block index to place in user
+ * memory (NULL: identity). A buffer may hold one block only (all-gather's input, reduce-scatter's output, ...): see
+ * mci_coll_buffers. */
 #ifndef MCI_SCHED_H
 #define MCI_SCHED_H
 
@@ -46,7 +46,7 @@ typedef enum {
   MCI_NUM_COLLS
 } mci_coll;
 
-const char* mci_coll_name(mci_coll coll);                     /* "all_reduce", ... */
+const char* mci_coll_name(mci_coll coll);                        /* "all_reduce", ... */
 meshcclResult_t mci_coll_parse(const char* name, mci_coll* out); /* accepts names with and without '_' */
 bool mci_coll_reduces(mci_coll coll);
 bool mci_coll_rooted(mci_coll coll);
@@ -82,11 +82,11 @@ typedef struct {
 } mci_shape;
 
 typedef struct {
-  uint8_t kind;  /* mci_kind */
+  uint8_t kind; /* mci_kind */
   uint8_t flags;
-  mci_affine peer;  /* lanes: the other rank */
-  mci_affine slot;  /* MCI_TMP: scratch slot, as large as the largest chunk of the program that uses scratch */
-  mci_shape shape;  /* local chunks */
+  mci_affine peer; /* lanes: the other rank */
+  mci_affine slot; /* MCI_TMP: scratch slot, as large as the largest chunk of the program that uses scratch */
+  mci_shape shape; /* local chunks */
 } mci_operand;
 
 typedef enum { MCI_STEP, MCI_REPEAT, MCI_END } mci_instr_kind;
@@ -104,12 +104,12 @@ enum {
 };
 
 typedef struct {
-  uint8_t kind;  /* mci_instr_kind */
+  uint8_t kind; /* mci_instr_kind */
   uint8_t flags;
   uint16_t ndst, nsrc, nafter;
-  uint32_t operands;  /* index into the channel's operands: destinations, then sources */
-  uint32_t afters;    /* index into the channel's afters */
-  uint32_t count;     /* MCI_REPEAT: iterations (0 allowed) */
+  uint32_t operands; /* index into the channel's operands: destinations, then sources */
+  uint32_t afters;   /* index into the channel's afters */
+  uint32_t count;    /* MCI_REPEAT: iterations (0 allowed) */
 } mci_instr;
 
 typedef struct {
@@ -125,9 +125,9 @@ typedef struct {
   bool block_major;
   uint32_t nblocks;
   uint32_t nparts;
-  uint32_t* weights;  /* nparts values, owned; sum fits 32 bits */
-  uint32_t* below;    /* nparts + 1 values, owned: the weights before each part, and all of them; NULL: to be summed up */
-  uint32_t* order;    /* nblocks values or NULL, owned */
+  uint32_t* weights; /* nparts values, owned; sum fits 32 bits */
+  uint32_t* below; /* nparts + 1 values, owned: the weights before each part, and all of them; NULL: to be summed up */
+  uint32_t* order; /* nblocks values or NULL, owned */
 } mci_layout;
 
 typedef struct mci_program {
@@ -135,10 +135,10 @@ typedef struct mci_program {
   char algorithm[48];
   uint32_t nranks, rank, root;
   mci_layout layout;
-  uint32_t nslots;      /* scratch slots */
-  uint32_t nchannels;   /* in ascending id */
+  uint32_t nslots;    /* scratch slots */
+  uint32_t nchannels; /* in ascending id */
   mci_channel* channels;
-  uint32_t steps;       /* longest dependent chain of messages as the planner predicts it; 0 unknown */
+  uint32_t steps; /* longest dependent chain of messages as the planner predicts it; 0 unknown */
 } mci_program;
 
 /* All ranks together: what verify, print and export work on. programs[r] is rank r's. */
@@ -152,11 +152,12 @@ typedef struct {
  * part-major collectives the vector is the unit: 0 or 1 whole vector. */
 typedef struct {
   bool in_used, out_used;
-  bool in_one_block, out_one_block;  /* the buffer holds only the rank's own block: the one whose place is `rank` */
+  bool in_one_block, out_one_block; /* the buffer holds only the rank's own block: the one whose place is `rank` */
 } mci_coll_buffers_t;
 mci_coll_buffers_t mci_coll_buffers(mci_coll coll, uint32_t rank, uint32_t root);
 
-/* ---- build (build.c) ----------------------------------------------------------------------------------------------- */
+/* ---- build (build.c) -----------------------------------------------------------------------------------------------
+ */
 /* Builders report out-of-memory and misuse once, at mci_build_finish; calls in between need no check. */
 typedef struct mci_build mci_build;
 
@@ -165,7 +166,7 @@ mci_build* mci_build_begin(mci_coll coll, const char* algorithm, uint32_t nranks
 void mci_build_layout(mci_build* b, uint32_t nblocks, uint32_t nparts, const uint32_t* weights);
 void mci_build_order(mci_build* b, const uint32_t* order);
 void mci_build_slots(mci_build* b, uint32_t nslots);
-void mci_build_channel(mci_build* b, uint16_t id);  /* ends the channel before; ids ascend */
+void mci_build_channel(mci_build* b, uint16_t id); /* ends the channel before; ids ascend */
 void mci_build_repeat(mci_build* b, uint32_t count);
 void mci_build_end(mci_build* b);                   /* ends the repeat */
 void mci_build_step(mci_build* b, unsigned flags);  /* followed by after, dst, src calls of this step */
@@ -179,7 +180,7 @@ void mci_build_src_tmp(mci_build* b, mci_affine slot, mci_shape shape);
 void mci_build_src_lane(mci_build* b, mci_affine peer);
 uint64_t mci_build_count(const mci_build* b); /* steps of the current channel so far, closed repeats unrolled */
 meshcclResult_t mci_build_finish(mci_build* b, mci_program** out); /* frees b in any case */
-void mci_build_drop(mci_build* b); /* instead of finish: frees b and what was built */
+void mci_build_drop(mci_build* b);                                 /* instead of finish: frees b and what was built */
 void mci_program_destroy(mci_program* program);
 size_t mci_program_bytes(const mci_program* program);
 
@@ -188,7 +189,8 @@ static inline mci_shape mci_span(mci_affine block, uint32_t run, mci_affine part
   return (mci_shape){.block = block, .run = run, .nruns = 1, .part = part, .nparts = 1};
 }
 
-/* ---- walk (cursor.c) ------------------------------------------------------------------------------------------------- */
+/* ---- walk (cursor.c)
+ * ------------------------------------------------------------------------------------------------- */
 /* An operand with the loop counters filled in. */
 typedef struct {
   uint8_t kind, flags;
@@ -202,7 +204,7 @@ typedef struct {
   uint32_t pc;
   uint32_t depth;
   uint32_t counter[MCI_MAX_LOOPS], start[MCI_MAX_LOOPS], limit[MCI_MAX_LOOPS];
-  uint64_t index;  /* steps returned so far */
+  uint64_t index; /* steps returned so far */
 } mci_cursor;
 
 void mci_cursor_start(mci_cursor* cursor, const mci_channel* channel);
@@ -214,10 +216,12 @@ mci_arg mci_cursor_arg(const mci_cursor* cursor, const mci_instr* step, unsigned
 uint64_t mci_cursor_after(const mci_cursor* cursor, const mci_instr* step, unsigned k, uint16_t* channel);
 uint64_t mci_channel_steps(const mci_channel* channel); /* repeats unrolled */
 
-/* ---- layout (layout.c): chunks become pieces of elements ----------------------------------------------------------------- */
+/* ---- layout (layout.c): chunks become pieces of elements
+ * ----------------------------------------------------------------- */
 /* Elements of a chunk, for `count` (see the layout kinds above). */
 uint64_t mci_layout_elements(const mci_layout* layout, uint64_t count, const mci_arg* arg);
-/* The largest chunk of any step that uses scratch, what it skips included: the size of one scratch slot, in elements. */
+/* The largest chunk of any step that uses scratch, what it skips included: the size of one scratch slot, in elements.
+ */
 uint64_t mci_program_slot_elements(const mci_program* program, uint64_t count);
 
 /* Walks the contiguous pieces of a chunk in order. A scratch chunk is one piece; its offset counts from the slot's
@@ -232,7 +236,8 @@ typedef struct {
 void mci_pieces_start(mci_pieces* it, const mci_layout* layout, uint64_t count, const mci_arg* arg, int64_t one_block);
 bool mci_pieces_next(mci_pieces* it, uint64_t* offset_out, uint64_t* elements_out);
 
-/* ---- text (text.c): prints and parses whole schedules; docs/schedule-format.md --------------------------------------------- */
+/* ---- text (text.c): prints and parses whole schedules; docs/schedule-format.md
+ * --------------------------------------------- */
 struct mci_str;
 meshcclResult_t mci_schedule_print(const mci_schedule* schedule, struct mci_str* out);
 meshcclResult_t mci_program_print(const mci_program* program, struct mci_str* out);
@@ -240,16 +245,17 @@ meshcclResult_t mci_program_print(const mci_program* program, struct mci_str* ou
 meshcclResult_t mci_schedule_parse(const char* text, size_t bytes, const char* name, mci_schedule** out);
 void mci_schedule_destroy(mci_schedule* schedule);
 
-/* ---- verify (verify.c) ------------------------------------------------------------------------------------------------------ */
+/* ---- verify (verify.c)
+ * ------------------------------------------------------------------------------------------------------ */
 typedef struct {
-  bool in_place;           /* input and output share memory as the in-place rule of the collective says */
-  uint32_t credits;        /* per lane, 1 = the proof for every executor; 0 means 1 */
+  bool in_place;    /* input and output share memory as the in-place rule of the collective says */
+  uint32_t credits; /* per lane, 1 = the proof for every executor; 0 means 1 */
 } mci_verify_options;
 
 typedef struct {
   uint64_t steps, messages;
-  uint64_t depth;          /* longest chain of messages */
-  char bits[33];           /* digest of the fold order of every result element */
+  uint64_t depth; /* longest chain of messages */
+  char bits[33];  /* digest of the fold order of every result element */
 } mci_verify_report;
 
 /* Proves the schedule or says in the last error what is wrong: rank, channel, step. InvalidUsage: rejected. */

@@ -142,8 +142,8 @@ static meshcclResult_t find(answer* a) {
   if (o->has_rank) MCI_TRY(print_program(a));
   if (o->verify) MCI_TRY(prove(a));
   if (o->simulation.most)
-    MCI_TRY(mci_tool_simulate(a->topo, &a->request, a->candidates, a->ncandidates, o->algo, &o->simulation,
-                              a->simulated));
+    MCI_TRY(
+        mci_tool_simulate(a->topo, &a->request, a->candidates, a->ncandidates, o->algo, &o->simulation, a->simulated));
   return meshcclSuccess;
 }
 

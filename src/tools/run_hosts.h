@@ -36,7 +36,7 @@ int mci_run_over_hosts(mci_run_options* options, int (*here)(const mci_run_optio
 
 /* ---- run_start.c: the command that brings up an agent ---- */
 typedef struct {
-  pid_t pid; /* also of its process group and session; 0: not running */
+  pid_t pid;        /* also of its process group and session; 0: not running */
   int in, out, err; /* our ends of its standard files */
 } mci_run_process;
 /* 0, or 1 (said already). command_out (may be NULL): what was executed, for messages. */
@@ -87,7 +87,7 @@ typedef struct {
 } mci_run_frame;
 void mci_run_channel_send(mci_run_channel* channel, mci_run_frame_type type, const void* data, size_t n);
 void mci_run_channel_flush(mci_run_channel* channel);
-void mci_run_channel_read(mci_run_channel* channel); /* once */
+void mci_run_channel_read(mci_run_channel* channel);                     /* once */
 bool mci_run_channel_next(mci_run_channel* channel, mci_run_frame* out); /* out is to be freed */
 void mci_run_frame_free(mci_run_frame* frame);
 void mci_run_channel_close(mci_run_channel* channel);

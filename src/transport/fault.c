@@ -1,5 +1,5 @@
-/* The table that stands in front of a transport under MESHCCL_FAULT, and the host that it shows to that transport. Keeps
- * the contract of transport.h itself: what it does to messages is what a slow, stuck, broken or cut wire does. */
+/* The table that stands in front of a transport under MESHCCL_FAULT, and the host that it shows to that transport.
+ * Keeps the contract of transport.h itself: what it does to messages is what a slow, stuck, broken or cut wire does. */
 #include "transport/fault.h"
 
 #include <stdio.h>
@@ -313,9 +313,12 @@ static void fault_writes_next(void* ep, meshcclPlace_t lines[2]) {
 #define OPEN(n) \
   static meshcclResult_t open_##n(const meshcclTransportHost_t* host, void** ctx) { return fault_open(n, host, ctx); }
 #define FOUR(M, a, b, c, d) M(a) M(b) M(c) M(d)
-#define ALL(M)                                                                                                  \
-  FOUR(M, 0, 1, 2, 3) FOUR(M, 4, 5, 6, 7) FOUR(M, 8, 9, 10, 11) FOUR(M, 12, 13, 14, 15) FOUR(M, 16, 17, 18, 19) \
-  FOUR(M, 20, 21, 22, 23) FOUR(M, 24, 25, 26, 27) FOUR(M, 28, 29, 30, 31)
+#define ALL(M)            \
+  FOUR(M, 0, 1, 2, 3)     \
+  FOUR(M, 4, 5, 6, 7)     \
+  FOUR(M, 8, 9, 10, 11)   \
+  FOUR(M, 12, 13, 14, 15) \
+  FOUR(M, 16, 17, 18, 19) FOUR(M, 20, 21, 22, 23) FOUR(M, 24, 25, 26, 27) FOUR(M, 28, 29, 30, 31)
 #define NAME(n) open_##n,
 ALL(OPEN)
 

@@ -16,10 +16,10 @@
 typedef enum { MCI_FAULT_STALL, MCI_FAULT_RESET, MCI_FAULT_DROP, MCI_FAULT_KINDS } mci_fault_kind;
 
 typedef struct {
-  char transport[32];                /* "*": all */
-  int rank, peer, size;              /* MCI_FAULT_ANY: all */
-  uint64_t from[MCI_FAULT_KINDS];    /* number of the first message that it befalls, from 1; 0: never */
-  uint64_t delay_ns, most_delay_ns;  /* held for a time between both; 0: not at all */
+  char transport[32];               /* "*": all */
+  int rank, peer, size;             /* MCI_FAULT_ANY: all */
+  uint64_t from[MCI_FAULT_KINDS];   /* number of the first message that it befalls, from 1; 0: never */
+  uint64_t delay_ns, most_delay_ns; /* held for a time between both; 0: not at all */
   uint64_t seed;
 } mci_fault_rule;
 
@@ -33,7 +33,8 @@ meshcclResult_t mci_fault_parse(const char* text, mci_fault_plan* out);
 /* Whether a rule concerns the transport at all. */
 bool mci_fault_concerns(const mci_fault_plan* plan, const char* transport);
 
-/* The table in front of transport number `index` of the registry; made at first use, lives for ever. Wants plugins_lock. */
+/* The table in front of transport number `index` of the registry; made at first use, lives for ever. Wants
+ * plugins_lock. */
 meshcclResult_t mci_fault_wrap(int index, const meshcclTransport_t** out);
 
 /* ---- inside: fault.c, fault_link.c, fault_wait.c ---- */
@@ -58,9 +59,9 @@ typedef struct {
   meshcclTransportHost_t shown;       /* to the inner transport */
   void* ctx;                          /* the inner one */
   struct mci_fault_link* links;
-  mci_fault_message* lent;            /* in the inner transport's hands */
-  int epoll, timer;                   /* -1: not needed so far */
-  uint64_t timer_ns;                  /* when the timer goes off; UINT64_MAX: not set */
+  mci_fault_message* lent; /* in the inner transport's hands */
+  int epoll, timer;        /* -1: not needed so far */
+  uint64_t timer_ns;       /* when the timer goes off; UINT64_MAX: not set */
   bool delays;
   uint64_t random;
   int nactive;
@@ -70,15 +71,15 @@ typedef struct {
 typedef struct mci_fault_link {
   mci_fault_context* owner;
   struct mci_fault_link* next;
-  void* ep;   /* the inner one */
-  void* peer; /* the caller's tag */
-  int rank;   /* of the peer */
+  void* ep;                       /* the inner one */
+  void* peer;                     /* the caller's tag */
+  int rank;                       /* of the peer */
   mci_fault_message *head, *tail; /* held, in order */
   size_t held_bytes;
   uint32_t held;
   uint64_t last_due_ns;
-  bool blocked;   /* the inner transport answered Busy to the first of them */
-  bool leaving;   /* disconnected by the caller; what is held goes out first */
+  bool blocked; /* the inner transport answered Busy to the first of them */
+  bool leaving; /* disconnected by the caller; what is held goes out first */
   bool reset, told;
 } mci_fault_link;
 

@@ -6,7 +6,7 @@
 
 #include "transport/fault.h"
 
-#define HELP                                                                                                     \
+#define HELP                                                                                                       \
   "write TRANSPORT:key=value,..., rules apart by ';', with the keys delay=TIME or delay=TIME..TIME (5ms, 200us), " \
   "stall=N, reset=N, drop=N (from the N-th message on), rank=R, peer=R, size=N, seed=N"
 
@@ -67,9 +67,12 @@ static meshcclResult_t item(reader* r, mci_fault_rule* rule) {
     uint64_t* count;
     int* whom;
     uint64_t low;
-  } keys[] = {{"stall=", &rule->from[MCI_FAULT_STALL], NULL, 1}, {"reset=", &rule->from[MCI_FAULT_RESET], NULL, 1},
-              {"drop=", &rule->from[MCI_FAULT_DROP], NULL, 1},   {"seed=", &rule->seed, NULL, 0},
-              {"rank=", NULL, &rule->rank, 0},                   {"peer=", NULL, &rule->peer, 0},
+  } keys[] = {{"stall=", &rule->from[MCI_FAULT_STALL], NULL, 1},
+              {"reset=", &rule->from[MCI_FAULT_RESET], NULL, 1},
+              {"drop=", &rule->from[MCI_FAULT_DROP], NULL, 1},
+              {"seed=", &rule->seed, NULL, 0},
+              {"rank=", NULL, &rule->rank, 0},
+              {"peer=", NULL, &rule->peer, 0},
               {"size=", NULL, &rule->size, 1}};
   if (word(r, "delay=")) return delay(r, rule);
   for (size_t i = 0; i < MCI_COUNT(keys); i++) {

@@ -10,9 +10,7 @@
 #include "transport/registry.h"
 
 static const meshcclTransport_t* const builtins[] = {
-    &mci_transport_self,
-    &mci_transport_shm,
-    &mci_transport_tcp,
+    &mci_transport_self, &mci_transport_shm, &mci_transport_tcp,
 #ifdef MESHCCL_HAVE_UCX
     &mci_transport_ucx,
 #endif

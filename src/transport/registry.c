@@ -90,9 +90,8 @@ static meshcclResult_t unknown(const char* variable, const char* name, size_t le
   for (int i = 0; i < mci_globals.ntransports; i++) mci_str_add(&known, "%s%s", i ? ", " : "", at(i)->name);
   meshcclResult_t result = mci_str_result(&known);
   if (result == meshcclSuccess)
-    result =
-        mci_fail(meshcclInvalidArgument, "%s names \"%.*s\", which is not one of the transports: %s", variable,
-                 (int)length, name, known.text ? known.text : "none");
+    result = mci_fail(meshcclInvalidArgument, "%s names \"%.*s\", which is not one of the transports: %s", variable,
+                      (int)length, name, known.text ? known.text : "none");
   mci_str_fini(&known);
   return result;
 }

@@ -19,7 +19,8 @@ typedef enum { AS_PROCESSES, AS_THREADS, AS_MIXED } run_mode;
 const char* run_mode_name(run_mode mode);
 
 /* Runs and waits. With MESHCCL_TESTS_JOB=RANK/RANKS/FOLDER this process is one rank of a job that a script has started:
- * it takes its part where n is small enough. Returns the number of ranks that failed (killed and late ones count). Prints nothing on success. */
+ * it takes its part where n is small enough. Returns the number of ranks that failed (killed and late ones count).
+ * Prints nothing on success. */
 int run_ranks(run_mode mode, int n, rank_main fn, void* arg);
 
 /* Processes only: starts them, so that a test can kill some. pids has room for n. */

@@ -56,8 +56,8 @@ static void look_at_descriptors(descriptors* out) {
   }
 }
 
-/* The first that is in `now` more often than in `before`, or NULL. Fewer are fine: the process that made an id keeps its
- * socket until rank 0 joins. */
+/* The first that is in `now` more often than in `before`, or NULL. Fewer are fine: the process that made an id keeps
+ * its socket until rank 0 joins. */
 static const char* left_open(const descriptors* before, const descriptors* now) {
   for (int i = 0; i < now->n; i++) {
     int had = 0, has = 0;
@@ -177,7 +177,8 @@ static void stage(scene s) {
   if (child == 0) _exit(direct(&s));
   int status = 0;
   assert_int_equal(waitpid(child, &status, 0), child);
-  if (status != 0) fail_msg("%s at message %d on rank %d of %d over %s", s.fault, s.message, s.victim, s.n, s.transports);
+  if (status != 0)
+    fail_msg("%s at message %d on rank %d of %d over %s", s.fault, s.message, s.victim, s.n, s.transports);
   /* Other programs come and go there too; what a dead rank left would stay. */
   for (int i = 0; i < 2000 && count_entries("/dev/shm") > before; i++) usleep(10000);
   assert_true(count_entries("/dev/shm") <= before);
@@ -248,8 +249,8 @@ static void late_messages_change_nothing(void** state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_stalled_rank_is_named), cmocka_unit_test(a_silent_rank_is_named),
-      cmocka_unit_test(a_reset_is_named), cmocka_unit_test(late_messages_change_nothing)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_stalled_rank_is_named),
+                                     cmocka_unit_test(a_silent_rank_is_named), cmocka_unit_test(a_reset_is_named),
+                                     cmocka_unit_test(late_messages_change_nothing)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Small all-reduces of a group run as one: with the results of the calls alone, only where every rank decides alike, and
- * what differs, needs another call or fails is named. */
+/* Small all-reduces of a group run as one: with the results of the calls alone, only where every rank decides alike,
+ * and what differs, needs another call or fails is named. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -117,12 +117,12 @@ static int both_ways(rank_env* env, meshcclComm_t comm, meshcclStream_t* streams
 
 static int results(rank_env* env) {
   bool pair = env->nranks == 2; /* whose sums do not depend on the order */
-  const kind kinds[] = {{meshcclFloat32, meshcclSum, 0, pair},      {meshcclFloat32, meshcclSum, 1, pair},
-                        {meshcclFloat32, meshcclProd, 2, pair},     {meshcclFloat32, meshcclAvg, 0, pair},
-                        {meshcclFloat32, meshcclMax, 3, true},      {meshcclFloat64, meshcclMin, 0, true},
-                        {meshcclFloat64, meshcclAvg, 2, pair},      {meshcclInt32, meshcclSum, 1, true},
-                        {meshcclInt32, meshcclAvg, 0, true},        {meshcclInt8, meshcclProd, 0, true},
-                        {meshcclBfloat16, meshcclMax, 1, true},     {meshcclFloat32, meshcclNumOps, 0, false},
+  const kind kinds[] = {{meshcclFloat32, meshcclSum, 0, pair},    {meshcclFloat32, meshcclSum, 1, pair},
+                        {meshcclFloat32, meshcclProd, 2, pair},   {meshcclFloat32, meshcclAvg, 0, pair},
+                        {meshcclFloat32, meshcclMax, 3, true},    {meshcclFloat64, meshcclMin, 0, true},
+                        {meshcclFloat64, meshcclAvg, 2, pair},    {meshcclInt32, meshcclSum, 1, true},
+                        {meshcclInt32, meshcclAvg, 0, true},      {meshcclInt8, meshcclProd, 0, true},
+                        {meshcclBfloat16, meshcclMax, 1, true},   {meshcclFloat32, meshcclNumOps, 0, false},
                         {meshcclFloat32, meshcclNumOps, 2, false}};
   meshcclComm_t comm;
   meshcclStream_t streams[3];
@@ -150,9 +150,9 @@ static void joined_calls_give_what_they_give_alone(void** state) {
 static const struct {
   const char* calls;
   long operations;
-} groups[] = {{"s", 1},       {"ss", 1},      {"smsm", 4},  {"ssmm", 2},     {"siis", 3},
-              {"sbs", 3},     {"ssbss", 3},   {"sps", 3},   {"sSs", 3},      {"SS", 2},
-              {"soosos", 1},  {"bb", 2},      {"pp", 4},    {"kkkkkkkk", 1}, {"kkkkkkkkkkkkkkkkk", 2},
+} groups[] = {{"s", 1},       {"ss", 1},    {"smsm", 4}, {"ssmm", 2},     {"siis", 3},
+              {"sbs", 3},     {"ssbss", 3}, {"sps", 3},  {"sSs", 3},      {"SS", 2},
+              {"soosos", 1},  {"bb", 2},    {"pp", 4},   {"kkkkkkkk", 1}, {"kkkkkkkkkkkkkkkkk", 2},
               {"spmpmpss", 9}};
 
 enum { ROOM = 9000, LONGEST = 17 };
@@ -160,13 +160,27 @@ enum { ROOM = 9000, LONGEST = 17 };
 static int call_of(rank_env* env, char letter, float* x, meshcclComm_t comm, meshcclComm_t other) {
   int32_t* i = (int32_t*)x;
   switch (letter) {
-    case 's': need(meshcclAllReduce(x, x, 3, meshcclFloat32, meshcclSum, comm, NULL)); break;
-    case 'S': need(meshcclAllReduce(x, x, 9000, meshcclFloat32, meshcclSum, comm, NULL)); break;
-    case 'k': need(meshcclAllReduce(x, x, 4096, meshcclFloat32, meshcclSum, comm, NULL)); break;
-    case 'm': need(meshcclAllReduce(x, x, 3, meshcclFloat32, meshcclMax, comm, NULL)); break;
-    case 'i': need(meshcclAllReduce(i, i, 3, meshcclInt32, meshcclSum, comm, NULL)); break;
-    case 'o': need(meshcclAllReduce(x, x, 3, meshcclFloat32, meshcclSum, other, NULL)); break;
-    case 'b': need(meshcclBroadcast(x, x, 3, meshcclFloat32, 0, comm, NULL)); break;
+    case 's':
+      need(meshcclAllReduce(x, x, 3, meshcclFloat32, meshcclSum, comm, NULL));
+      break;
+    case 'S':
+      need(meshcclAllReduce(x, x, 9000, meshcclFloat32, meshcclSum, comm, NULL));
+      break;
+    case 'k':
+      need(meshcclAllReduce(x, x, 4096, meshcclFloat32, meshcclSum, comm, NULL));
+      break;
+    case 'm':
+      need(meshcclAllReduce(x, x, 3, meshcclFloat32, meshcclMax, comm, NULL));
+      break;
+    case 'i':
+      need(meshcclAllReduce(i, i, 3, meshcclInt32, meshcclSum, comm, NULL));
+      break;
+    case 'o':
+      need(meshcclAllReduce(x, x, 3, meshcclFloat32, meshcclSum, other, NULL));
+      break;
+    case 'b':
+      need(meshcclBroadcast(x, x, 3, meshcclFloat32, 0, comm, NULL));
+      break;
     default:
       need(meshcclSend(x, 3, meshcclFloat32, env->rank, comm, NULL));
       need(meshcclRecv(x + 100, 3, meshcclFloat32, env->rank, comm, NULL));

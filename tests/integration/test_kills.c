@@ -1,5 +1,5 @@
-/* SIGKILL of a random rank at a random moment: every other rank ends with an error that names it, within 5 s, and nothing
- * is left behind. 200 kills with MESHCCL_TESTS_LONG, else 12. MESHCCL_TESTS_SEED repeats a run. */
+/* SIGKILL of a random rank at a random moment: every other rank ends with an error that names it, within 5 s, and
+ * nothing is left behind. 200 kills with MESHCCL_TESTS_LONG, else 12. MESHCCL_TESTS_SEED repeats a run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,10 +21,14 @@ static uint64_t next(uint64_t* state) {
 
 /* Moments and wires take turns, the rest is random. */
 static blow random_blow(int i, uint64_t* state) {
-  static const unsigned longest_us[] = {[DURING_INIT] = 30000, [DURING_CALLS] = 60000, [DURING_IDLE] = 30000,
-                                        [DURING_DESTROY] = 4000};
-  blow b = {.n = 2 + (int)(next(state) % 8), .when = (moment)(i % MOMENTS), .over = (wires)(i / MOMENTS % WIRES),
-            .hosts = 2 + (int)(next(state) % 2), .allowed = 5, .seed = next(state)};
+  static const unsigned longest_us[] = {
+      [DURING_INIT] = 30000, [DURING_CALLS] = 60000, [DURING_IDLE] = 30000, [DURING_DESTROY] = 4000};
+  blow b = {.n = 2 + (int)(next(state) % 8),
+            .when = (moment)(i % MOMENTS),
+            .over = (wires)(i / MOMENTS % WIRES),
+            .hosts = 2 + (int)(next(state) % 2),
+            .allowed = 5,
+            .seed = next(state)};
   b.victim = (int)(next(state) % (uint64_t)b.n);
   b.delay_us = (unsigned)(next(state) % longest_us[b.when]);
   return b;

@@ -1,5 +1,5 @@
-/* SIGSTOP of a rank: every other rank has an error that names it soon after MESHCCL_SILENCE_TIMEOUT, and the stopped one,
- * continued, ends with an error. 20 ranks, so that the control tree has an interior rank. */
+/* SIGSTOP of a rank: every other rank has an error that names it soon after MESHCCL_SILENCE_TIMEOUT, and the stopped
+ * one, continued, ends with an error. 20 ranks, so that the control tree has an interior rank. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,13 +17,23 @@
 enum { RANKS = 20, ROOT = 0, INTERIOR = 1, LEAF = 19 };
 
 static void stop_one(int victim, wires over, moment when, bool threadless) {
-  blow b = {.n = RANKS, .victim = victim, .hosts = 3, .over = over, .when = when, .stop = true, .threadless = threadless,
-            .silence = SILENCE, .op_limit = threadless ? 2 : 60, .allowed = SILENCE + 2 + SLACK, .delay_us = 20000};
+  blow b = {.n = RANKS,
+            .victim = victim,
+            .hosts = 3,
+            .over = over,
+            .when = when,
+            .stop = true,
+            .threadless = threadless,
+            .silence = SILENCE,
+            .op_limit = threadless ? 2 : 60,
+            .allowed = SILENCE + 2 + SLACK,
+            .delay_us = 20000};
   double slowest = 0;
   int errors = 0;
   bool fine = run_victim(&b, &slowest, &errors);
   print_blow(&b);
-  fprintf(stderr, "    %d errors, slowest %.2f s, silence %.1f s, limit %.0f s\n", errors, slowest, SILENCE, b.op_limit);
+  fprintf(stderr, "    %d errors, slowest %.2f s, silence %.1f s, limit %.0f s\n", errors, slowest, SILENCE,
+          b.op_limit);
   assert_true(fine);
   assert_int_equal(errors, RANKS - 1);
 }

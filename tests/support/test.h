@@ -15,21 +15,21 @@
 #include "base/base.h"
 
 /* Fails with the library's message when the call does not succeed. */
-#define check_ok(call)                                                                                          \
-  do {                                                                                                          \
-    meshcclResult_t check_result_ = (call);                                                                     \
-    if (check_result_ != meshcclSuccess)                                                                        \
-      fail_msg("%s: %s: %s", #call, mci_result_text(check_result_), mci_error_last());                          \
+#define check_ok(call)                                                                 \
+  do {                                                                                 \
+    meshcclResult_t check_result_ = (call);                                            \
+    if (check_result_ != meshcclSuccess)                                               \
+      fail_msg("%s: %s: %s", #call, mci_result_text(check_result_), mci_error_last()); \
   } while (0)
 
 /* The call must fail with `code` and a message that contains `part`. */
-#define check_fails(call, code, part)                                                                           \
-  do {                                                                                                          \
-    meshcclResult_t check_result_ = (call);                                                                     \
-    if (check_result_ != (code))                                                                                \
-      fail_msg("%s: %s, expected %s", #call, mci_result_text(check_result_), mci_result_text(code));            \
-    if (!strstr(mci_error_last(), (part)))                                                                      \
-      fail_msg("%s: the message \"%s\" does not contain \"%s\"", #call, mci_error_last(), (part));              \
+#define check_fails(call, code, part)                                                                \
+  do {                                                                                               \
+    meshcclResult_t check_result_ = (call);                                                          \
+    if (check_result_ != (code))                                                                     \
+      fail_msg("%s: %s, expected %s", #call, mci_result_text(check_result_), mci_result_text(code)); \
+    if (!strstr(mci_error_last(), (part)))                                                           \
+      fail_msg("%s: the message \"%s\" does not contain \"%s\"", #call, mci_error_last(), (part));   \
   } while (0)
 
 /* Seed of random tests: MESHCCL_TESTS_SEED or the clock; printed once. */

@@ -134,7 +134,8 @@ static void best_of(const mci_topo* topo, const mci_request* request, const ways
     if (chunks > 1 && chunk < mci_cost_min_chunk(topo, request)) break;
     uint64_t one = mci_cost_wire(&link, message) + link.cost_ps,
              busy = mci_tally_busiest(&w->tally, message, &messages);
-    uint64_t way = w->hops * one + w->delay_ps + (w->edges - 1) * (mci_topo_nlevels(topo) || mci_topo_is_memory(topo) ? one : 0);
+    uint64_t way =
+        w->hops * one + w->delay_ps + (w->edges - 1) * (mci_topo_nlevels(topo) || mci_topo_is_memory(topo) ? one : 0);
     uint64_t time = passes * way, turn = w->farthest * (one + 2 * link.lat_ps);
     busy = MCI_MAX(busy, turn / MCI_COST_CREDITS);
     if (!mci_topo_is_full(topo)) busy += busy / 16; /* routes that cross make each other wait, as simulated */

@@ -80,7 +80,8 @@ uint64_t mci_load_tree(const mci_tree* tree, bool up, uint64_t bytes, uint64_t* 
   uint64_t inside =
       mci_tree_children(tree, tree->root, ignored) - (mci_topo_nlevels(topo) ? leaving_edges(tree, 0, tree->root) : 0);
   raise_to(&worst, topo, 0, up ? MCI_MAX(at_once(topo, inside), 1u) : 1, bytes);
-  if (!up && inside > 1) worst.time += copies(topo, inside - 1, bytes); /* of a child, which receives and sends by turns */
+  if (!up && inside > 1)
+    worst.time += copies(topo, inside - 1, bytes); /* of a child, which receives and sends by turns */
   for (uint32_t l = 0; l < mci_topo_nlevels(topo); l++) {
     uint32_t group = mci_topo_group(topo, l, tree->root);
     uint64_t leaving = 0;

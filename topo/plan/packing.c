@@ -5,14 +5,14 @@
 #include "topo/plan/cost.h"
 #include "topo/plan/families.h"
 
-/* How many times longer than it is the order counts a message on a link, and how much of that is seen in the time of a whole run
- * (simulated: less keeps links waiting, more only fills and drains them longer). Trees with owners begin everywhere at
- * once, so that links have something to send from the start. */
+/* How many times longer than it is the order counts a message on a link, and how much of that is seen in the time of a
+ * whole run (simulated: less keeps links waiting, more only fills and drains them longer). Trees with owners begin
+ * everywhere at once, so that links have something to send from the start. */
 #define SLACK 16
 #define FILL 8
 #define FILL_OWNED 1
 #define LAT_SLACK 2 /* the same for the delay of a hop, which messages do not lengthen for each other */
-#define CREDITS 8 /* messages that a lane can be expected to have under way */
+#define CREDITS 8   /* messages that a lane can be expected to have under way */
 #define MIN_MESSAGE 4096
 #define MIN_SLOW_MESSAGE 1024 /* on links that take longer than 50 us for MIN_MESSAGE */
 #define QUICK_PER_SECOND 20000
@@ -38,7 +38,8 @@ static uint32_t rounds_of(const mci_topo* topo, uint64_t bytes) {
   return rounds;
 }
 
-/* Trees of every rank: as many as share out its block evenly over the links of any rank, and about ENOUGH_OWNED in all. */
+/* Trees of every rank: as many as share out its block evenly over the links of any rank, and about ENOUGH_OWNED in all.
+ */
 static uint32_t each_of(const mci_topo* topo, uint64_t bytes) {
   uint32_t low, high, each, n = mci_topo_nranks(topo);
   mci_topo_degrees(topo, &low, &high);
@@ -132,10 +133,10 @@ static meshcclResult_t build(const mci_topo* topo, const mci_request* request, c
   return meshcclSuccess;
 }
 
-const mci_family mci_family_packing = {"packing",
-                                       MCI_COLL_BIT(MCI_ALL_REDUCE) | MCI_COLL_BIT(MCI_ALL_GATHER) |
-                                           MCI_COLL_BIT(MCI_REDUCE_SCATTER),
-                                       "spanning trees packed around holes, in a static order: nearly the bound",
-                                       refuse,
-                                       cost,
-                                       build};
+const mci_family mci_family_packing = {
+    "packing",
+    MCI_COLL_BIT(MCI_ALL_REDUCE) | MCI_COLL_BIT(MCI_ALL_GATHER) | MCI_COLL_BIT(MCI_REDUCE_SCATTER),
+    "spanning trees packed around holes, in a static order: nearly the bound",
+    refuse,
+    cost,
+    build};

@@ -220,7 +220,8 @@ static uint64_t skew(const question* q) {
   return equal || q->phases->naxes == 1 ? 0 : pass(q) / (6 * n * n * (lines ? n * n : 1));
 }
 
-/* Where a lane has many more messages than credits, and not just one each step, links are as fast as credits come back. */
+/* Where a lane has many more messages than credits, and not just one each step, links are as fast as credits come back.
+ */
 static void pace_links(question* q, const mci_axis_links* links, mci_axis_links* paced) {
   for (uint32_t a = 0; a < q->phases->naxes; a++) {
     paced[a] = links[a];
@@ -230,8 +231,7 @@ static void pace_links(question* q, const mci_axis_links* links, mci_axis_links*
         if (q->phases->order[c][l] == a) most = MCI_MAX(most, piece_bytes(q, c, l) / q->chunks);
     uint64_t messages = (most + q->message - 1) / q->message, size = MCI_MIN(most, q->message);
     uint64_t step = messages * q->chunks, all = step * mci_axis_depth(&q->phases->axes[a]);
-    if (step > 1 && all > 3 * MCI_COST_CREDITS)
-      paced[a].link = mci_cost_paced(&links[a].link, MCI_MAX(size, 1u));
+    if (step > 1 && all > 3 * MCI_COST_CREDITS) paced[a].link = mci_cost_paced(&links[a].link, MCI_MAX(size, 1u));
   }
   q->links = paced;
 }

@@ -4,7 +4,7 @@
 #include "base/base.h"
 #include "topo/plan/families.h"
 
-#define MIN_MESSAGE 1024                /* bytes; smaller ones are not worth the steps */
+#define MIN_MESSAGE 1024  /* bytes; smaller ones are not worth the steps */
 #define MAX_MESSAGE 32768 /* bytes; longer ones come in more slices than credits let pass, and keep others waiting */
 #define MAX_RELAYED (UINT64_C(1) << 26) /* bytes of other segments' sums that a rank keeps */
 

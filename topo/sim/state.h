@@ -26,7 +26,7 @@ typedef struct {
 typedef struct {
   uint64_t id;
   mci_link figures;
-  bool port; /* hands on as it comes, see mci_hop */
+  bool port;              /* hands on as it comes, see mci_hop */
   mci_sim_waiting* queue; /* heap */
   uint32_t nqueue, cap_queue;
   uint32_t delivers; /* message that arrives when the link gets free, or NONE */

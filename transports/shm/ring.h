@@ -1,19 +1,20 @@
 /* One direction of one pair: a ring of messages in shared memory, written by one thread and read by one other. Lives in
  * the receiver's segment. No locks, no system calls, no allocation; knows nothing of contexts, hosts or sleeping.
  *
- * A message takes one cell, a pair of cache lines. It begins with the tag (the flag the receiver polls, with the length), the
- * header and the payload, if that fits: up to 40 bytes in the first line, then one line moves between the cores, and up to
- * 104 bytes in both. Of a header whose second half is zero, as those of values are, only the first one travels; with a whole
- * one these are 24 and 88 bytes. The cell says where a larger payload stands. Cells hold nothing but
- * messages, so a tag can never be mistaken: it is the message's number, which no earlier content of the cell had.
+ * A message takes one cell, a pair of cache lines. It begins with the tag (the flag the receiver polls, with the
+ * length), the header and the payload, if that fits: up to 40 bytes in the first line, then one line moves between the
+ * cores, and up to 104 bytes in both. Of a header whose second half is zero, as those of values are, only the first one
+ * travels; with a whole one these are 24 and 88 bytes. The cell says where a larger payload stands. Cells hold nothing
+ * but messages, so a tag can never be mistaken: it is the message's number, which no earlier content of the cell had.
  *
  *     cells   | tag header payload | tag header offset--+ | ...        data | ....[ payload ]....... |
  *                                                       +-------------------------^
  *
- * A larger payload stands in a block, which changes hands with the message: the receiver reads it with lines fetched for
- * writing and sends its next larger payload in it. Between two who send to each other a line then crosses once per message,
- * where a place that goes back to its sender costs two crossings. Each ring brings two blocks, which are its sender's at
- * first. Whoever has none left, since he only sends, takes a stretch of `data`: so nothing needs to be given back.
+ * A larger payload stands in a block, which changes hands with the message: the receiver reads it with lines fetched
+ * for writing and sends its next larger payload in it. Between two who send to each other a line then crosses once per
+ * message, where a place that goes back to its sender costs two crossings. Each ring brings two blocks, which are its
+ * sender's at first. Whoever has none left, since he only sends, takes a stretch of `data`: so nothing needs to be
+ * given back.
  *
  * Order: the tag is stored with release after everything else of the message and loaded with acquire; `consumed` is
  * stored with release after the receiver is through with a message and loaded with acquire before its place is reused.
@@ -37,7 +38,7 @@
 #define MCI_SHM_ON_THEIR_WAY 1024u /* bytes that processors fetch at the same time */
 #define MCI_SHM_HALF (MESHCCL_HEADER_BYTES / 2)
 #define MCI_SHM_WHOLE_HEADER 0x80000000u /* of a tag's length */
-#define MCI_SHM_IN_BLOCK 0x80000000u /* of an offset: the rest is the number of a block, as its sender counts */
+#define MCI_SHM_IN_BLOCK 0x80000000u     /* of an offset: the rest is the number of a block, as its sender counts */
 #define MCI_SHM_BLOCKS 2u
 
 struct mci_shm_cell {
@@ -55,8 +56,8 @@ struct mci_shm_ring {
   _Alignas(128) _Atomic uint32_t putting;    /* the sender writes to memory of the receiver, or is about to */
   _Alignas(128) _Atomic uint32_t refuses;    /* the receiver lets it do so no more */
   _Alignas(128) struct mci_shm_cell cells[MCI_SHM_CELLS];
-  /* Whole vectors often begin at a page: then a copy never reads what has the low bits of an address it wrote just before,
-   * which processors take for the same until the store is done. */
+  /* Whole vectors often begin at a page: then a copy never reads what has the low bits of an address it wrote just
+   * before, which processors take for the same until the store is done. */
   _Alignas(4096) unsigned char data[MCI_SHM_DATA];
   unsigned char blocks[MCI_SHM_BLOCKS][MCI_SHM_MAX_PAYLOAD];
 };
@@ -74,7 +75,7 @@ struct mci_shm_tx {
   struct mci_shm_ring* ring;
   uint64_t head, consumed; /* messages sent, and those known to be consumed */
   uint32_t data_head, data_tail;
-  uint32_t ends[MCI_SHM_CELLS]; /* data_head after the message of each cell */
+  uint32_t ends[MCI_SHM_CELLS];     /* data_head after the message of each cell */
   uint32_t last_header, last_bytes; /* of the last message */
   struct mci_shm_hands* hands;      /* NULL: no blocks */
 };
@@ -190,7 +191,8 @@ static inline bool mci_shm_tx_put(struct mci_shm_tx* tx, const void* header, con
       place = tx->ring->data + offset;
     }
     memcpy(to, &offset, sizeof offset);
-    if (bytes > MCI_SHM_FETCHED) meshcclFetchToWrite(cell); /* the receiver polls it: it is back when the payload stands */
+    if (bytes > MCI_SHM_FETCHED)
+      meshcclFetchToWrite(cell); /* the receiver polls it: it is back when the payload stands */
     to = place;
   }
   for (int i = 0; i < npieces; i++) {
@@ -220,7 +222,8 @@ static inline int mci_shm_rx_peek(const struct mci_shm_rx* rx, struct mci_shm_me
   uint32_t header_bytes = (uint32_t)tag & MCI_SHM_WHOLE_HEADER ? MESHCCL_HEADER_BYTES : MCI_SHM_HALF;
   out->data = cell->rest + header_bytes;
   if (bytes > sizeof cell->rest - header_bytes) {
-    uint32_t offset = *(volatile uint32_t*)(void*)(cell->rest + header_bytes); /* read once: it is checked and then used */
+    uint32_t offset =
+        *(volatile uint32_t*)(void*)(cell->rest + header_bytes); /* read once: it is checked and then used */
     if (bytes > MCI_SHM_MAX_PAYLOAD) return -1;
     if (offset & MCI_SHM_IN_BLOCK) {
       out->data = mci_shm_block_arrives(rx->hands, offset & ~MCI_SHM_IN_BLOCK, bytes);

@@ -98,8 +98,10 @@ static meshcclResult_t tcp_open(const meshcclTransportHost_t* host, void** out) 
   ctx->self.nranks = (uint32_t)host->nranks;
   host->random(host->self, ctx->self.token, sizeof ctx->self.token);
   if (!make_descriptors(ctx)) {
-    meshcclResult_t result = mci_tcp_fail(ctx, meshcclSystemError, "tcp: no descriptors (epoll, timer): %s; look at "
-                                          "ulimit -n", strerror(errno));
+    meshcclResult_t result = mci_tcp_fail(ctx, meshcclSystemError,
+                                          "tcp: no descriptors (epoll, timer): %s; look at "
+                                          "ulimit -n",
+                                          strerror(errno));
     free(ctx);
     return result;
   }

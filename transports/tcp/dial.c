@@ -221,8 +221,9 @@ static void answer(struct mci_tcp_attempt* attempt) {
   unsigned char proof[MCI_TCP_PROOF];
   mci_tcp_prove(ep->ctx, MCI_TCP_LISTENER, attempt->hello, attempt->in, proof);
   if (!mci_tcp_equal(proof, attempt->in + MCI_TCP_NONCE, sizeof proof)) {
-    give_up(attempt, "whoever answers there does not know the secret of this communicator (is MESHCCL_SECRET or "
-                     "MESHCCL_SECRET_FILE the same everywhere?)");
+    give_up(attempt,
+            "whoever answers there does not know the secret of this communicator (is MESHCCL_SECRET or "
+            "MESHCCL_SECRET_FILE the same everywhere?)");
     return;
   }
   for (int i = 0; i < MESHCCL_MAX_NET_ADDRESSES; i++)

@@ -1,5 +1,5 @@
-/* Receiving: small messages many at a time through the context's scratch memory, shown to the host where they lie there;
- * long payloads straight into the host's places, with only a little read ahead behind them. */
+/* Receiving: small messages many at a time through the context's scratch memory, shown to the host where they lie
+ * there; long payloads straight into the host's places, with only a little read ahead behind them. */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -8,9 +8,9 @@
 
 #include "tcp.h"
 
-#define BULK 8192     /* payloads above this are long */
-#define AHEAD 2048    /* read ahead behind a long payload */
-#define READS 16      /* per call, so that no endpoint starves the others */
+#define BULK 8192  /* payloads above this are long */
+#define AHEAD 2048 /* read ahead behind a long payload */
+#define READS 16   /* per call, so that no endpoint starves the others */
 #define READ_MOST ((size_t)4 << 20)
 
 static void garbage(struct mci_tcp_ep* ep) {

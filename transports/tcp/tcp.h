@@ -84,17 +84,17 @@ struct mci_tcp_ep {
   bool searching;   /* neither established nor given up */
   bool established; /* the socket may carry messages */
   bool broken, peer_gone;
-  bool writing;     /* counted in ctx->nwriting: has something queued */
-  bool wants_out;   /* EPOLLOUT is asked for */
-  bool starved;     /* send() said Busy */
+  bool writing;   /* counted in ctx->nwriting: has something queued */
+  bool wants_out; /* EPOLLOUT is asked for */
+  bool starved;   /* send() said Busy */
   bool goodbye, shut;
-  int tx_error;     /* errno that ended sending; the reading side says why */
+  int tx_error; /* errno that ended sending; the reading side says why */
   struct mci_tcp_dial* dial;
   /* out */
   struct mci_tcp_item* queue;
   uint64_t head, tail;
-  size_t done, goodbye_done; /* bytes of the first item (of the goodbye) that are gone */
-  size_t segment;            /* what the system sends at once; 0: too little to care */
+  size_t done, goodbye_done;  /* bytes of the first item (of the goodbye) that are gone */
+  size_t segment;             /* what the system sends at once; 0: too little to care */
   uint32_t long_round, longs; /* the last round with a long message, and how many it had */
   bool rows;                  /* the one before had several */
   /* in */
@@ -167,7 +167,7 @@ void mci_tcp_ep_release(struct mci_tcp_ep* ep);
 meshcclResult_t mci_tcp_send(void* ep, const void* header, const meshcclPiece_t* pieces, int npieces, void* token);
 int mci_tcp_flush(struct mci_tcp_ep* ep);
 void mci_tcp_update_writing(struct mci_tcp_ep* ep);
-void mci_tcp_watch_room(struct mci_tcp_ep* ep, bool wanted); /* whether room in the socket wakes a sleeper */
+void mci_tcp_watch_room(struct mci_tcp_ep* ep, bool wanted);            /* whether room in the socket wakes a sleeper */
 void mci_tcp_drop_queue(struct mci_tcp_ep* ep, meshcclResult_t result); /* calls sent() where the host waits for it */
 /* input.c */
 int mci_tcp_read(struct mci_tcp_ep* ep);

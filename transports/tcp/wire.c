@@ -68,10 +68,8 @@ size_t mci_tcp_address_write(const struct mci_tcp_address* address, unsigned cha
 bool mci_tcp_address_read(const void* opaque, size_t bytes, struct mci_tcp_address* out) {
   const unsigned char* in = opaque;
   if (bytes < 48 || memcmp(in, address_magic, 8) != 0) return false;
-  struct mci_tcp_address a = {.host = get(in + 8, 8),
-                              .rank = (uint32_t)get(in + 16, 4),
-                              .nranks = (uint32_t)get(in + 20, 4),
-                              .n = in[40]};
+  struct mci_tcp_address a = {
+      .host = get(in + 8, 8), .rank = (uint32_t)get(in + 16, 4), .nranks = (uint32_t)get(in + 20, 4), .n = in[40]};
   memcpy(a.token, in + 24, MCI_TCP_TOKEN);
   if (get(in + 41, 7) || a.n < 1 || a.n > MESHCCL_MAX_NET_ADDRESSES || bytes != 48 + 24 * (size_t)a.n) return false;
   if (a.rank >= a.nranks) return false;

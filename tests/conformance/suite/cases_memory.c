@@ -205,14 +205,16 @@ static void put_body(const suite_subject* subject, suite_world* world, int rank,
   if (rank == seat->last && writes) suite_check(world, put_pattern(seat, 3) == meshcclSuccess, "put: %s", party->cause);
   sync_all(seat);
   if (rank == 0 && writes) {
-    suite_check(world, suite_pattern_check(seat->memory.base, MEMORY_BYTES, 3) == MEMORY_BYTES, "put wrote other bytes");
+    suite_check(world, suite_pattern_check(seat->memory.base, MEMORY_BYTES, 3) == MEMORY_BYTES,
+                "put wrote other bytes");
     party->transport->refusePuts(party->links[seat->last].ep);
   }
   sync_all(seat);
   if (rank == seat->last && writes) suite_check(world, put_pattern(seat, 4) == meshcclBusy, "put after it was refused");
   sync_all(seat);
   if (rank == 0 && writes)
-    suite_check(world, suite_pattern_check(seat->memory.base, MEMORY_BYTES, 3) == MEMORY_BYTES, "put wrote though refused");
+    suite_check(world, suite_pattern_check(seat->memory.base, MEMORY_BYTES, 3) == MEMORY_BYTES,
+                "put wrote though refused");
   sync_all(seat);
   seat_close(seat);
   free(seat);

@@ -1,8 +1,8 @@
 /* Makes the CMocka tests of one subject: each rule of the tables in each mode that the subject can. */
 #include "suite.h"
 
-#include "cases.h"
 #include "base/globals.h"
+#include "cases.h"
 #include "transport/registry.h"
 
 #define MAX_TESTS 160

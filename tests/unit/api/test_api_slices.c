@@ -145,8 +145,8 @@ static int all_are(const rank_env* env, const int* out, size_t count, int each) 
   return 0;
 }
 
-/* A call like the one before it but for its buffers skips the checks of all else: those of the buffers stay, and nothing
- * of the one before is left in it. */
+/* A call like the one before it but for its buffers skips the checks of all else: those of the buffers stay, and
+ * nothing of the one before is left in it. */
 static int repeating(rank_env* env) {
   enum { COUNT = 600 };
   meshcclComm_t comm;
@@ -159,8 +159,10 @@ static int repeating(rank_env* env) {
     if (all_are(env, out[at], count, round * nranks)) return 1;
     need(meshcclAllReduce(out[at], out[at], count, meshcclInt32, round % 2 ? meshcclMax : meshcclSum, comm, NULL));
     if (all_are(env, out[at], count, round * nranks * (round % 2 ? 1 : nranks))) return 1;
-    expect(meshcclAllReduce(NULL, out[at], count, meshcclInt32, meshcclSum, comm, NULL) == meshcclInvalidArgument, "in");
-    expect(meshcclAllReduce(in[at], NULL, count, meshcclInt32, meshcclSum, comm, NULL) == meshcclInvalidArgument, "out");
+    expect(meshcclAllReduce(NULL, out[at], count, meshcclInt32, meshcclSum, comm, NULL) == meshcclInvalidArgument,
+           "in");
+    expect(meshcclAllReduce(in[at], NULL, count, meshcclInt32, meshcclSum, comm, NULL) == meshcclInvalidArgument,
+           "out");
     expect(meshcclAllReduce(in[at], in[at] + 1, count, meshcclInt32, meshcclSum, comm, NULL) == meshcclInvalidArgument,
            "overlap");
     if (env->rank == round % nranks) out[at][0] = round;

@@ -1,5 +1,5 @@
-/* Messages that peers of the host read where they stand: in slots that several peers share, by address in ordinary memory,
- * and past the caches. More slices than credits, a peer that is slow, a connection that breaks midway. */
+/* Messages that peers of the host read where they stand: in slots that several peers share, by address in ordinary
+ * memory, and past the caches. More slices than credits, a peer that is slow, a connection that breaks midway. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -81,8 +81,8 @@ static void a_slow_peer_holds_a_slot_longer(void** state) {
   run_scenes(rows, MCI_COUNT(rows));
 }
 
-/* Rank 1 takes nothing from the root before it has what rank 0 passes on after the first half, so the root must not keep
- * the first half from rank 0 for as long as rank 1 lags. */
+/* Rank 1 takes nothing from the root before it has what rank 0 passes on after the first half, so the root must not
+ * keep the first half from rank 0 for as long as rank 1 lags. */
 static void who_lags_may_wait_for_who_does_not(void** state) {
   (void)state;
   static const char schedule[] =
@@ -165,10 +165,11 @@ static void a_connection_that_breaks_midway_ends_all(void** state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(peers_share_a_slot), cmocka_unit_test(a_slow_peer_holds_a_slot_longer),
-      cmocka_unit_test(who_lags_may_wait_for_who_does_not),
-      cmocka_unit_test(vectors_beyond_the_caches), cmocka_unit_test(two_ranks_write_to_each_other),
-      cmocka_unit_test(a_connection_that_breaks_midway_ends_all)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(peers_share_a_slot),
+                                     cmocka_unit_test(a_slow_peer_holds_a_slot_longer),
+                                     cmocka_unit_test(who_lags_may_wait_for_who_does_not),
+                                     cmocka_unit_test(vectors_beyond_the_caches),
+                                     cmocka_unit_test(two_ranks_write_to_each_other),
+                                     cmocka_unit_test(a_connection_that_breaks_midway_ends_all)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,7 +103,8 @@ static void ranks_of_other_launchers_meet(void** state) {
       {"RANK=$r WORLD_SIZE=3 MASTER_ADDR=localhost MASTER_PORT=1 MESHCCL_PORT=$port", "torchrun"},
       {"RANK=$r WORLD_SIZE=3 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port MESHCCL_HOST_ID=h$r MESHCCL_SOCKET_IFNAME=lo",
        "torchrun"},
-      {"SLURM_PROCID=$r SLURM_NTASKS=3 SLURM_JOB_ID=1 SLURM_STEP_ID=0 SLURM_STEP_NUM_NODES=2 MESHCCL_HOST_ID=h$(($r % 2)) "
+      {"SLURM_PROCID=$r SLURM_NTASKS=3 SLURM_JOB_ID=1 SLURM_STEP_ID=0 SLURM_STEP_NUM_NODES=2 MESHCCL_HOST_ID=h$(($r % "
+       "2)) "
        "MESHCCL_SOCKET_IFNAME=lo MESHCCL_ROOT=127.0.0.1:$port",
        "Slurm"},
       {"SLURM_PROCID=$r SLURM_NTASKS=3 SLURM_JOB_ID=$port SLURM_STEP_ID=0", "Slurm"},

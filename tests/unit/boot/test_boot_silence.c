@@ -87,9 +87,7 @@ static double strike(autopsy* a, const pid_t* pids, int victim, int signal, cons
 
 static void a_stopped_rank_is_named_by_all_others(void** state) {
   (void)state;
-  static const struct {
-    int nhosts, victim;
-  } rows[] = {{1, 3}, {3, 0}, {3, 1}, {2, 18}, {4, 7}};
+  static const struct { int nhosts, victim; } rows[] = {{1, 3}, {3, 0}, {3, 1}, {2, 18}, {4, 7}};
   autopsy* a = shared_autopsy();
   for (size_t i = 0; i < MCI_COUNT(rows); i++) {
     pid_t pids[RANKS];

@@ -1,6 +1,6 @@
-/* kernels: what an accumulation in float32 is worth. Sums of 16- and 8-bit floats are compared with sums in double: wide
- * ones are as near as the type allows (half a unit of the result, and the additions in float32), narrow ones lose with
- * each source. Errors are printed in units of the format's half unit, relative to the exact sum. */
+/* kernels: what an accumulation in float32 is worth. Sums of 16- and 8-bit floats are compared with sums in double:
+ * wide ones are as near as the type allows (half a unit of the result, and the additions in float32), narrow ones lose
+ * with each source. Errors are printed in units of the format's half unit, relative to the exact sum. */
 #include <math.h>
 
 #include "kernels/kernels.h"
@@ -11,8 +11,7 @@ enum { COUNT = 20000, MOST_SOURCES = 64 };
 static const struct format {
   meshcclDataType_t type;
   int mantissa;
-} formats[] = {
-    {meshcclFloat16, 10}, {meshcclBfloat16, 7}, {meshcclFloat8e4m3, 3}, {meshcclFloat8e5m2, 2}};
+} formats[] = {{meshcclFloat16, 10}, {meshcclBfloat16, 7}, {meshcclFloat8e4m3, 3}, {meshcclFloat8e5m2, 2}};
 
 static float read(meshcclDataType_t type, const uint8_t* at) {
   uint16_t word;

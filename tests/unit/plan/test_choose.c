@@ -24,11 +24,16 @@ static void the_best_family_depends_on_shape_and_size(void** state) {
     uint64_t bytes;
     const char* name;
   } rows[] = {
-      {"full:4", MCI_ALL_REDUCE, 64, "exchange"},        {"full:4", MCI_ALL_REDUCE, 1 << 24, "direct"},
-      {"ring:8", MCI_ALL_REDUCE, 1 << 26, "bidir_ring"}, {"torus:4x4", MCI_ALL_REDUCE, 1 << 26, "grid"},
-      {"mesh:5x5", MCI_ALL_REDUCE, 1 << 26, "comb"},     {"torus:4x4x4", MCI_ALL_GATHER, 1 << 26, "grid"},
-      {"mesh:8x8", MCI_REDUCE_SCATTER, 1 << 22, "grid"}, {"line:9", MCI_ALL_REDUCE, 1 << 26, "comb"},
-      {"full:1", MCI_ALL_REDUCE, 1 << 10, "exchange"},   {"full:8", MCI_ALL_TO_ALL, 1 << 20, "direct"},
+      {"full:4", MCI_ALL_REDUCE, 64, "exchange"},
+      {"full:4", MCI_ALL_REDUCE, 1 << 24, "direct"},
+      {"ring:8", MCI_ALL_REDUCE, 1 << 26, "bidir_ring"},
+      {"torus:4x4", MCI_ALL_REDUCE, 1 << 26, "grid"},
+      {"mesh:5x5", MCI_ALL_REDUCE, 1 << 26, "comb"},
+      {"torus:4x4x4", MCI_ALL_GATHER, 1 << 26, "grid"},
+      {"mesh:8x8", MCI_REDUCE_SCATTER, 1 << 22, "grid"},
+      {"line:9", MCI_ALL_REDUCE, 1 << 26, "comb"},
+      {"full:1", MCI_ALL_REDUCE, 1 << 10, "exchange"},
+      {"full:8", MCI_ALL_TO_ALL, 1 << 20, "direct"},
       {"full:8@memory", MCI_BROADCAST, 1 << 21, "direct"},
       {"full:8@3GB/s,2us,o=3us,memory", MCI_BROADCAST, 1 << 15, "direct"},
       {"full:8@3GB/s,2us,o=3us,memory", MCI_BROADCAST, 1 << 21, "double_tree"},

@@ -32,9 +32,9 @@ static void what_hangs_on_few_links_is_left_out(void** state) {
   static const struct {
     const char *shape, *options, *dead;
   } rows[] = {
-      {"mesh:5x5", "dead=0.1", "dead=0.1+0.0"},             /* a corner behind a bridge */
-      {"mesh:5x5", "dead=1.1", "dead=1.1+0.0+0.1+1.0"},     /* a chain round a corner, not the corner alone */
-      {"mesh:8x8", "cut=0.0-0.1", "dead=0.0"},              /* a link is lost instead */
+      {"mesh:5x5", "dead=0.1", "dead=0.1+0.0"},                  /* a corner behind a bridge */
+      {"mesh:5x5", "dead=1.1", "dead=1.1+0.0+0.1+1.0"},          /* a chain round a corner, not the corner alone */
+      {"mesh:8x8", "cut=0.0-0.1", "dead=0.0"},                   /* a link is lost instead */
       {"mesh:10x15", "dead=0.1+8.14", "dead=0.1+8.14+0.0+9.14"}, /* two bridges: one alone gains nothing */
   };
   for (size_t i = 0; i < MCI_COUNT(rows); i++) {
@@ -61,8 +61,8 @@ static void what_hangs_on_few_links_is_left_out(void** state) {
 
 static void nothing_is_said_where_it_does_not_pay(void** state) {
   (void)state;
-  static const char* const specs[] = {"mesh:5x5",  "mesh:5x5@dead=2.2",  "torus:8x8@dead=3.3", "full:4",
-                                      "line:5@dead=4", "mesh:3x3@pick=0.0+0.1"};
+  static const char* const specs[] = {"mesh:5x5", "mesh:5x5@dead=2.2", "torus:8x8@dead=3.3",
+                                      "full:4",   "line:5@dead=4",     "mesh:3x3@pick=0.0+0.1"};
   for (size_t i = 0; i < MCI_COUNT(specs); i++) {
     char* text = advice_on(specs[i]);
     if (*text) fail_msg("%s: %s", specs[i], text);

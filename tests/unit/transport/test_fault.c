@@ -116,7 +116,8 @@ static void bad_texts_name_place_and_remedy(void** state) {
 static void texts_say_what_they_mean(void** state) {
   (void)state;
   mci_fault_plan plan;
-  check_ok(mci_fault_parse("tcp:delay=5ms,stall=200,reset=100,drop=300,rank=1,seed=7;*:delay=1us..2s,peer=0,size=4;", &plan));
+  check_ok(mci_fault_parse("tcp:delay=5ms,stall=200,reset=100,drop=300,rank=1,seed=7;*:delay=1us..2s,peer=0,size=4;",
+                           &plan));
   assert_int_equal(plan.n, 2);
   const mci_fault_rule *a = &plan.rules[0], *b = &plan.rules[1];
   assert_true(strcmp(a->transport, "tcp") == 0 && a->delay_ns == 5000000 && a->most_delay_ns == 5000000);

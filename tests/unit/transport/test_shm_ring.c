@@ -15,7 +15,22 @@ static struct mci_shm_ring* ring_new(void) {
 
 /* Message i of a stream: everything follows from seed and number. */
 static size_t make(uint64_t seed, uint32_t number, unsigned char* header, unsigned char* payload) {
-  static const size_t edges[] = {0, 1, 8, 24, 25, 40, 41, 87, 88, 89, MCI_SHM_INLINE - 1, MCI_SHM_INLINE, MCI_SHM_INLINE + 1, 4096, MCI_SHM_MAX_PAYLOAD - 1, MCI_SHM_MAX_PAYLOAD};
+  static const size_t edges[] = {0,
+                                 1,
+                                 8,
+                                 24,
+                                 25,
+                                 40,
+                                 41,
+                                 87,
+                                 88,
+                                 89,
+                                 MCI_SHM_INLINE - 1,
+                                 MCI_SHM_INLINE,
+                                 MCI_SHM_INLINE + 1,
+                                 4096,
+                                 MCI_SHM_MAX_PAYLOAD - 1,
+                                 MCI_SHM_MAX_PAYLOAD};
   uint64_t state = seed + number * 977u;
   uint64_t kind = test_random(&state);
   size_t bytes = kind % 8 == 0 ? edges[kind / 8 % MCI_COUNT(edges)] : kind / 8 % 600;
