@@ -157,6 +157,7 @@ static int train_step(trainer* t, int step, size_t* starts, double* loss) {
 }
 
 enum { WARM_UP = 3, ROUNDS = 20 };
+#define LEAST_SHARE 0.02 /* of the passes, whose own time varies by as much */
 
 /* Seconds that the buckets of one step take when nothing is computed meanwhile: the mean of some rounds. */
 static int communicate_alone(trainer* t, double* seconds) {
@@ -198,13 +199,13 @@ static void report(const trainer* t, double seconds, double communication, doubl
   printf(
       "%d ranks, %zu parameters in %d buckets: %.3f ms per step; passes alone %.3f ms, communication alone %.3f ms\n",
       t->nranks, charlm_parameters(t->model), t->nbuckets, seconds / n * 1e3, computation * 1e3, communication * 1e3);
-  printf(
-      "hidden: %.0f %% of the communication; %.0f %% of the gradient bytes were summed before the backward pass "
-      "ended\n",
-      hidden < 0     ? 0
-      : hidden > 100 ? 100
-                     : hidden,
-      100 * t->early / t->all);
+  if (communication < LEAST_SHARE * computation) {
+    printf("communication is %.1f %% of the passes: too little to tell how much is hidden",
+           100 * communication / computation);
+  } else {
+    printf("hidden: %.0f %% of the communication", hidden < 0 ? 0 : hidden > 100 ? 100 : hidden);
+  }
+  printf("; %.0f %% of the gradient bytes were summed before the backward pass ended\n", 100 * t->early / t->all);
   printf("caller in meshccl: %.3f ms per step during the passes, %.3f ms waiting for gradients and slower ranks\n",
          t->inside / n * 1e3, t->waited / n * 1e3);
 }
