@@ -3,11 +3,11 @@
  *
  *   ring:8  line:5  mesh:5x5  torus:4x4  torus:4x4x4  full:4     options after '@', separated by ',':
  *   50GB/s (rate per direction)  500ns (delay per hop)  o=20ns (cost per message)  dead=2.3+4.1  cut=0.0-0.1
- *   routed | neighbours | memory (full: the ranks share memory)    map=3.1.0.2 (rank map)   wrap=x (mesh: dimensions
- * that close to rings) pick=0.0+1.1 (the ranks are these nodes only; the others still route) level=tile:5x5:900GB/s:1us
- * (packaging, below; on a full graph level=host:4+4+3) plane=sw:50GB/s:1us:*.0 (a switch that joins these nodes)
- * apart=y (dimensions without links) Coordinates are row.column, slowest dimension first. Defaults 50GB/s, 500ns, o=0,
- * routed. */
+ *   routed | neighbours | memory (full: the ranks share memory)    map=3.1.0.2 (rank map)   wrap=x (mesh: dimensions that close to rings)
+ *   pick=0.0+1.1 (the ranks are these nodes only; the others still route)
+ *   level=tile:5x5:900GB/s:1us (packaging, below; on a full graph level=host:4+4+3)
+ *   plane=sw:50GB/s:1us:*.0 (a switch that joins these nodes)   apart=y (dimensions without links)
+ * Coordinates are row.column, slowest dimension first. Defaults 50GB/s, 500ns, o=0, routed. */
 #ifndef MCI_GRAPH_H
 #define MCI_GRAPH_H
 
@@ -45,8 +45,7 @@ bool mci_topo_is_uneven(const mci_topo* topo);  /* links have different rates */
 bool mci_topo_is_mapped(const mci_topo* topo);  /* the rank map is not the identity */
 bool mci_topo_routed(const mci_topo* topo);
 /* A full graph whose ranks (those of one group of the finest level) share memory: a rank reads what others wrote, one
- * message after the other, and any number may read the same at once. So the finest "links" are the ranks' own reading.
- */
+ * message after the other, and any number may read the same at once. So the finest "links" are the ranks' own reading. */
 bool mci_topo_is_memory(const mci_topo* topo);
 mci_link mci_topo_link(const mci_topo* topo); /* figures of the links inside the finest level */
 void mci_topo_coords(const mci_topo* topo, uint32_t rank, uint32_t coords[MCI_MAX_DIMS]);

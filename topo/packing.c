@@ -1,8 +1,8 @@
 /* Packs spanning trees; see packing.h. Round by round one tree is grown from a center of the graph, always by the link
  * with the least LAMBDA * (load above the pace) + (depth of its near end), the pace being what every link would bear by
- * then if all bore alike (0 where rates differ): shallow trees, and links that are ahead wait for the others. Each tree
- * is then hung up in its middle. The first rounds only settle the loads: links near the centers run ahead of the
- * others, and trees from then on load all links evenly at any time, which the order of messages needs more than
+ * then if all bore alike (0 where rates differ): shallow trees, and links that are ahead wait for the others. Each
+ * tree is then hung up in its middle. The first rounds only settle the loads: links near the centers run ahead of
+ * the others, and trees from then on load all links evenly at any time, which the order of messages needs more than
  * anything else. Of the rounds that count the first ones are kept that together load the busiest link least per tree,
  * at least half of them.
  *

@@ -1,7 +1,7 @@
 /* Spanning trees that load the links of a topology alike, for topologies without a closed form. Two sorts:
  *
- *  - mci_topo_packing, for all-reduce: as many trees for as little load on the busiest link as can be found, which
- * comes close to the strength (net.h), the most there is. A tree carries partial sums to its middle and totals back.
+ *  - mci_topo_packing, for all-reduce: as many trees for as little load on the busiest link as can be found, which comes
+ *    close to the strength (net.h), the most there is. A tree carries partial sums to its middle and totals back.
  *  - mci_topo_owned_packing, for all-gather and reduce-scatter: some trees for every rank, its owner, which carry parts
  *    of the owner's block away from it, or partial sums to it. A link then bears another load each way.
  *

@@ -7,8 +7,8 @@
  * trees are shallow, while links that all owners need are shared out, and any run of consecutive trees loads them
  * evenly, as the order of messages wants it.
  *
- * Where the busiest link bears more than it need, another pass takes each tree back and grows it anew, because the
- * first trees could not know of the others. Integers only. Time: trees * links * log(links).
+ * Where the busiest link bears more than it need, another pass takes each tree back and grows it anew, because the first
+ * trees could not know of the others. Integers only. Time: trees * links * log(links).
  *
  *        o--o--o  x          the trees of one owner (*) with two: neither enters a rank of two links
  *        |     |             over the same link as the other, unless another owner's trees make up for it

@@ -1,7 +1,7 @@
 /* The table of a kind of memory. Host memory is built in; accelerators are plugins.
  *
- * The executor never dereferences user buffers: it asks the device to copy and to fold. Staging memory (allocStaging)
- * is readable and writable by the host, by the device and, where the transport can map memory, by peers of the host.
+ * The executor never dereferences user buffers: it asks the device to copy and to fold. Staging memory (allocStaging) is
+ * readable and writable by the host, by the device and, where the transport can map memory, by peers of the host.
  * Start functions never block. They finish at once (Success) or later (InProgress and a token to poll). Tokens may
  * finish in any order. Every slot may be called from any thread, one at a time per context. */
 #ifndef MESHCCL_DEVICE_H
@@ -49,8 +49,7 @@ typedef struct {
   /* User memory of this device. */
   meshcclResult_t (*alloc)(void* ctx, size_t size, void** ptr);
   void (*free)(void* ctx, void* ptr);
-  /* Start a fold. Success: done. InProgress: *token is set, poll it. The struct and its arrays are read before return.
-   */
+  /* Start a fold. Success: done. InProgress: *token is set, poll it. The struct and its arrays are read before return. */
   meshcclResult_t (*fold)(void* ctx, const meshcclFold_t* fold, uint64_t* token);
   /* Start a byte copy between any two of: device memory, staging memory, host memory. Results as fold. */
   meshcclResult_t (*copy)(void* ctx, void* dst, const void* src, size_t bytes, uint64_t* token);

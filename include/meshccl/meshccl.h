@@ -5,11 +5,10 @@
  * meshcclGroupEnd returns).
  *
  * Rules that hold for every collective below:
- *  - every rank of the communicator makes the same calls in the same order with the same count, type, operator and
- * root; a difference is detected and named on every rank (meshcclInvalidUsage);
+ *  - every rank of the communicator makes the same calls in the same order with the same count, type, operator and root;
+ *    a difference is detected and named on every rank (meshcclInvalidUsage);
  *  - `count` is in elements of `datatype`; buffers stay the caller's, must live and stay untouched until completion;
- *  - a communicator is for one thread at a time; only meshcclCommAbort and meshcclCommGetAsyncError may come from
- * another;
+ *  - a communicator is for one thread at a time; only meshcclCommAbort and meshcclCommGetAsyncError may come from another;
  *  - results are bitwise the same on every run of the same schedule, and on every rank where ranks share a result;
  *  - a result other than meshcclSuccess leaves a message with meshcclGetLastError. */
 #ifndef MESHCCL_H
@@ -46,8 +45,8 @@ typedef struct {
   uint32_t magic;
   uint32_t version;
   int blocking; /* 1: init returns when done (default). 0: returns meshcclInProgress, poll meshcclCommGetAsyncError */
-  const char* topology; /* spec such as "torus:4x4@50GB/s,500ns", machine file or its name; NULL: MESHCCL_TOPO, else all
-                           ranks directly joined */
+  const char* topology; /* spec such as "torus:4x4@50GB/s,500ns", machine file or its name;
+                           NULL: MESHCCL_TOPO, else all ranks directly joined */
   const int* rankMap;   /* rankMap[rank] = index of the rank's node in row-major order of live nodes; NULL: identity */
   const char* name;     /* shown in messages; copied */
   int progressThread;   /* 1: a thread serves streams nobody waits for (default). 0: the caller drives everything */
@@ -101,8 +100,7 @@ const char* meshcclGetErrorString(meshcclResult_t result);
  * there was none. Valid until the next meshccl call of the thread. */
 const char* meshcclGetLastError(meshcclComm_t comm);
 
-/* ---- communicators ------------------------------------------------------------------------------------------------
- */
+/* ---- communicators ------------------------------------------------------------------------------------------------ */
 
 /* Makes an id that joins the ranks of one communicator; give it to every rank by any means. It carries a random secret:
  * treat it as one. Rank 0 must run on the host where it was made. The id names a port there, which this process holds
@@ -128,8 +126,7 @@ meshcclResult_t meshcclCommInitEnv(meshcclComm_t* comm, meshcclConfig_t* config)
  * be NULL or 0..ndev-1. Collectives on them go in one group, or one thread each. */
 meshcclResult_t meshcclCommInitAll(meshcclComm_t* comms, int ndev, const int* devlist);
 
-/* Flushes: returns when every operation issued on comm is complete on this rank. The communicator takes no more work.
- */
+/* Flushes: returns when every operation issued on comm is complete on this rank. The communicator takes no more work. */
 meshcclResult_t meshcclCommFinalize(meshcclComm_t comm);
 
 /* Finalizes if needed and frees comm; NULL is allowed. An operation in flight is completed first. */
@@ -164,8 +161,7 @@ meshcclResult_t meshcclCommSplitAxes(meshcclComm_t comm, const char* axes, meshc
 /* Fills what the caller's stats->size covers. */
 meshcclResult_t meshcclCommGetStats(meshcclComm_t comm, meshcclCommStats_t* stats);
 
-/* ---- memory
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------------------------------- */
 
 /* Page-aligned memory that ranks of the same host read without a copy. Not required for any call, only faster. Free
  * with meshcclMemFree before or after the communicators that used it. From 4 MiB on it has huge pages where Linux gives
@@ -178,8 +174,7 @@ meshcclResult_t meshcclMemFree(void* ptr);
 meshcclResult_t meshcclCommRegister(meshcclComm_t comm, void* buffer, size_t size, void** handle);
 meshcclResult_t meshcclCommDeregister(meshcclComm_t comm, void* handle);
 
-/* ---- operators
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- operators --------------------------------------------------------------------------------------------------------- */
 
 typedef enum { meshcclScalarDevice = 0, meshcclScalarHostImmediate = 1 } meshcclScalarResidence_t;
 
@@ -189,11 +184,10 @@ meshcclResult_t meshcclRedOpCreatePreMulSum(meshcclRedOp_t* op, void* scalar, me
                                             meshcclScalarResidence_t residence, meshcclComm_t comm);
 meshcclResult_t meshcclRedOpDestroy(meshcclRedOp_t op, meshcclComm_t comm);
 
-/* ---- collectives
- * ------------------------------------------------------------------------------------------------------- * Results of
- * all: Success (complete, or enqueued when stream is not NULL), InvalidArgument, InvalidUsage (calls do not match,
- * communicator finalized or used after fork), RemoteError, Timeout, SystemError. No enqueue blocks on a peer. Sums of
- * 16- and 8-bit floats are added in float32 and rounded by each rank that passes them on, or once in all with
+/* ---- collectives ------------------------------------------------------------------------------------------------------- *
+ * Results of all: Success (complete, or enqueued when stream is not NULL), InvalidArgument, InvalidUsage (calls do not
+ * match, communicator finalized or used after fork), RemoteError, Timeout, SystemError. No enqueue blocks on a peer.
+ * Sums of 16- and 8-bit floats are added in float32 and rounded by each rank that passes them on, or once in all with
  * MESHCCL_ACCUMULATE=once. Every rank and run gets the same bits. */
 
 /* recvbuff[i] = reduction over ranks of sendbuff[i], i < count, on every rank. In place: sendbuff == recvbuff. */
@@ -247,24 +241,22 @@ meshcclResult_t meshcclRecv(void* recvbuff, size_t count, meshcclDataType_t data
 /* Calls between Start and End are checked at once and issued together at the outermost End. Per thread; may nest. The
  * result of End is the first error of the group; nothing of the group is issued when a call was refused.
  *
- * Small all-reduces of a group are run as one. Of the collectives of one communicator in the group, those that follow
- * each other with the same type and operator are joined while each holds at most a sixteenth of MESHCCL_FUSE and all
- * together at most MESHCCL_FUSE bytes (256 calls at most); sends and receives between them do not count, nor do
- * streams: joined calls start when all their streams have come to them and end together. So only the calls themselves
- * decide, and every rank of the communicator has to group them alike: what differs is found and named as for any other
- * call.
+ * Small all-reduces of a group are run as one. Of the collectives of one communicator in the group, those that follow each
+ * other with the same type and operator are joined while each holds at most a sixteenth of MESHCCL_FUSE and all together
+ * at most MESHCCL_FUSE bytes (256 calls at most); sends and receives between them do not count, nor do streams: joined
+ * calls start when all their streams have come to them and end together. So only the calls themselves decide, and every
+ * rank of the communicator has to group them alike: what differs is found and named as for any other call.
  *  - A call that is joined may not read what an earlier one of the same group writes (InvalidUsage), nor share what is
  *    written with a send or receive between them (not noticed).
- *  - The result is that of one all-reduce of the vectors in a row, the same on every rank and run. It is that of the
- * calls alone bit for bit with two ranks, and where the order of operands does not change a result (integers); with
- * more ranks sums and products of floats may be rounded in another order, as they may at another count. Cost: one
- * operation, and a copy of every vector to and from memory of the library. */
+ *  - The result is that of one all-reduce of the vectors in a row, the same on every rank and run. It is that of the calls
+ *    alone bit for bit with two ranks, and where the order of operands does not change a result (integers); with more
+ *    ranks sums and products of floats may be rounded in another order, as they may at another count.
+ * Cost: one operation, and a copy of every vector to and from memory of the library. */
 meshcclResult_t meshcclGroupStart(void);
 meshcclResult_t meshcclGroupEnd(void);
 
-/* ---- host streams and events
- * ------------------------------------------------------------------------------------------ * A stream runs its
- * operations in order. Without a progress thread work advances in any call that waits or queries. */
+/* ---- host streams and events ------------------------------------------------------------------------------------------ *
+ * A stream runs its operations in order. Without a progress thread work advances in any call that waits or queries. */
 
 meshcclResult_t meshcclStreamCreate(meshcclStream_t* stream);
 /* Completes what is enqueued, then frees. NULL is allowed. */

@@ -1,6 +1,5 @@
 /* Result codes, element types and reduction operators shared by the public API and the plugin tables.
- * Values 0..8 of the results, all types and the built-in operators equal NCCL's, so that porting is a change of prefix.
- */
+ * Values 0..8 of the results, all types and the built-in operators equal NCCL's, so that porting is a change of prefix. */
 #ifndef MESHCCL_RESULT_H
 #define MESHCCL_RESULT_H
 

@@ -6,9 +6,9 @@
  *
  * The text is described in docs/topology-format.md. Coordinates are given slowest dimension first (row, column).
  *
- * A topology is never changed by a question; any number of threads may ask at once. It may be destroyed when nobody
- * asks any more. Every function returns InvalidArgument with a message (meshcclGetLastError(NULL)) for NULL or
- * out-of-range arguments and SystemError when memory runs out; outputs are written on success only. */
+ * A topology is never changed by a question; any number of threads may ask at once. It may be destroyed when nobody asks
+ * any more. Every function returns InvalidArgument with a message (meshcclGetLastError(NULL)) for NULL or out-of-range
+ * arguments and SystemError when memory runs out; outputs are written on success only. */
 #ifndef MESHCCL_TOPO_H
 #define MESHCCL_TOPO_H
 
@@ -24,9 +24,9 @@ typedef struct meshcclTopo* meshcclTopo_t;
 
 #pragma GCC visibility push(default)
 
-/* Reads a topology: a spec, the path of a machine file (docs/machine-format.md; it has a '/' or ends in .yaml or .yml),
- * or the name of an installed machine such as dojo-tray. A mistake is InvalidArgument; the message names the text or
- * file, the place and the remedy. */
+/* Reads a topology: a spec, the path of a machine file (docs/machine-format.md; it has a '/' or ends in .yaml or .yml), or
+ * the name of an installed machine such as dojo-tray. A mistake is InvalidArgument; the message names the text or file,
+ * the place and the remedy. */
 meshcclResult_t meshcclTopoParse(meshcclTopo_t* topo, const char* spec);
 
 /* Frees a topology; NULL is allowed. */
@@ -37,16 +37,15 @@ meshcclResult_t meshcclTopoDestroy(meshcclTopo_t topo);
  * `text` is untouched. size 0 with text NULL only asks. */
 meshcclResult_t meshcclTopoPrint(meshcclTopo_t topo, char* text, size_t size, size_t* needed);
 
-/* Writes a drawing of a grid of one or two dimensions and at most 40 columns, otherwise "". Sizes as meshcclTopoPrint.
- */
+/* Writes a drawing of a grid of one or two dimensions and at most 40 columns, otherwise "". Sizes as meshcclTopoPrint. */
 meshcclResult_t meshcclTopoDraw(meshcclTopo_t topo, char* text, size_t size, size_t* needed);
 
 /* Number of ranks: live nodes. */
 meshcclResult_t meshcclTopoCount(meshcclTopo_t topo, int* count);
 
-/* Sides of the grid, and per dimension whether it closes to a ring (a side of 2 never does). sides and wraps may be
- * NULL. *ndims is their capacity on entry (MESHCCL_MAX_DIMS of meshccl.h, 4, is always enough) and the number of
- * dimensions on return; 0 for a full graph. */
+/* Sides of the grid, and per dimension whether it closes to a ring (a side of 2 never does). sides and wraps may be NULL.
+ * *ndims is their capacity on entry (MESHCCL_MAX_DIMS of meshccl.h, 4, is always enough) and the number of dimensions on
+ * return; 0 for a full graph. */
 meshcclResult_t meshcclTopoDims(meshcclTopo_t topo, int* sides, int* wraps, int* ndims);
 
 /* Coordinates of a rank; *ndims as above. */
@@ -63,12 +62,12 @@ meshcclResult_t meshcclTopoNeighbors(meshcclTopo_t topo, int rank, int* peers, i
 meshcclResult_t meshcclTopoHops(meshcclTopo_t topo, int a, int b, int* hops);
 
 /* A lower bound on the time of a collective ("all_reduce", "broadcast", ...): *us is the largest of the time that the
- * bytes need on the worst cut, the time that the farthest rank needs, and where every rank handles the whole vector,
- * the delay of the longest way plus the time of the vector over the links at its end; *factor is the first in units of
- * bytes / link rate, so that 1 / factor is the best algorithm bandwidth in link rates. Either may be NULL. bytes: the
- * whole vector. All-reduce, broadcast, reduce: count * size of the type; the others: ranks * count * size; all-to-all:
- * what one rank sends, its own block included. root matters to collectives that have one. Cost: closed form on whole
- * grids; with dead nodes or cut links up to a second for 4096 ranks, cheap bounds beyond. */
+ * bytes need on the worst cut, the time that the farthest rank needs, and where every rank handles the whole vector, the
+ * delay of the longest way plus the time of the vector over the links at its end; *factor is the first in units of bytes
+ * / link rate, so that 1 / factor is the best algorithm bandwidth in link rates. Either may be NULL.
+ * bytes: the whole vector. All-reduce, broadcast, reduce: count * size of the type; the others: ranks * count * size;
+ * all-to-all: what one rank sends, its own block included. root matters to collectives that have one.
+ * Cost: closed form on whole grids; with dead nodes or cut links up to a second for 4096 ranks, cheap bounds beyond. */
 meshcclResult_t meshcclTopoBound(meshcclTopo_t topo, const char* collective, size_t bytes, int root, double* us,
                                  double* factor);
 

@@ -1,8 +1,8 @@
 /* The table of a transport: moves messages between pairs of ranks, in order, and nothing more.
  *
  * A message is a header of MESHCCL_HEADER_BYTES that the transport never reads, and 0..maxPayload bytes of payload.
- * Credits, lanes, slots and staging are the executor's: it never has more in flight than the receiver has places for,
- * so an arrival is always taken. Per endpoint messages arrive once, whole and in the order sent.
+ * Credits, lanes, slots and staging are the executor's: it never has more in flight than the receiver has places for, so
+ * an arrival is always taken. Per endpoint messages arrive once, whole and in the order sent.
  *
  * Threads: all slots of one context are called by one thread at a time (any thread). Callbacks run inside progress() of
  * the same context, never elsewhere, so that no message overtakes the one whose send() is running; a callback may call
@@ -123,18 +123,17 @@ typedef struct {
   /* Success and figures when a peer with this address can be reached, else NotSupported (not logged). Never blocks. */
   meshcclResult_t (*reach)(void* ctx, const void* address, size_t bytes, meshcclTransportFigures_t* figures);
   /* Make an endpoint; two contexts have at most one at a time. Both sides call connect with the other's address, in any
-   * order; sends before the other side is there are kept or answered with Busy. `peer` is handed to the callbacks.
-   * Never blocks. */
+   * order; sends before the other side is there are kept or answered with Busy. `peer` is handed to the callbacks. Never
+   * blocks. */
   meshcclResult_t (*connect)(void* ctx, void* peer, int peerRank, const void* address, size_t bytes, void** ep);
-  /* Give the endpoint back; callbacks for it stop. Messages already accepted are delivered if the peer still listens
-   * and this context still makes progress. Memory of sends in progress and places not yet full stay in use until
-   * close(). */
+  /* Give the endpoint back; callbacks for it stop. Messages already accepted are delivered if the peer still listens and
+   * this context still makes progress. Memory of sends in progress and places not yet full stay in use until close(). */
   void (*disconnect)(void* ep);
   /* Send header and pieces. Success: taken, the memory is free again, no callback. InProgress: memory in use until
    * sent(token). Busy: nothing was taken, try again after progress. */
   meshcclResult_t (*send)(void* ep, const void* header, const meshcclPiece_t* pieces, int npieces, void* token);
-  /* Do what can be done now; returns the number of events handled (0: idle). Room for a send that was answered with
-   * Busy is an event. */
+  /* Do what can be done now; returns the number of events handled (0: idle). Room for a send that was answered with Busy
+   * is an event. */
   int (*progress)(void* ctx);
   /* How to sleep: *fd becomes readable when progress() may find work or room (valid until close), or *fd = -1 and
    * progress() wants to be called every *poll_us. Before sleeping on fd the caller calls arm(). */
@@ -153,17 +152,17 @@ typedef struct {
   /* Write a peer's memory at its own address; it stands there on return. Only into memory that the peer has asked to be
    * written. Busy: the peer refuses, nothing was written. */
   meshcclResult_t (*put)(void* ep, uint64_t remote, const void* local, size_t bytes);
-  /* From the return on no put() of this peer writes to memory of this process: what was asked for may be freed. Waits
-   * for one that is under way, a second at most. For ever. */
+  /* From the return on no put() of this peer writes to memory of this process: what was asked for may be freed. Waits for
+   * one that is under way, a second at most. For ever. */
   void (*refusePuts)(void* ep);
   /* Where the next send() to this peer writes if it sends as much as the last one, so that who is about to send has the
    * lines fetched meanwhile; 0 bytes: nowhere that would help. Nobody reads or writes there. */
   void (*writesNext)(void* ep, meshcclPlace_t lines[2]);
 } meshcclTransport_t;
 
-/* For transports in shared memory, and for lines that writesNext names: has the line brought into this processor's
- * cache to be written. A hint; any address will do. Compilers make a fetch for reading of __builtin_prefetch unless
- * they may assume a processor of the last ten years. */
+/* For transports in shared memory, and for lines that writesNext names: has the line brought into this processor's cache to
+ * be written. A hint; any address will do. Compilers make a fetch for reading of __builtin_prefetch unless they may assume a
+ * processor of the last ten years. */
 static inline void meshcclFetchToWrite(const void* line) {
 #if defined(__x86_64__)
   __asm__ volatile("prefetchw %0" ::"m"(*(const char*)line));

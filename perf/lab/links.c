@@ -1,8 +1,8 @@
 /* lab_links SPEC: the links of a topology and the way of every pair, for perf/lab/inside.sh. Lines:
  *   link A B     two neighbours, A < B
  *   via U V W    what U sends to V goes to its neighbour W first: dimension order, last dimension first, upwards where
- *                both ways round a ring are equally long, any shortest way around holes; as the planner thinks of
- * routes snake R..    ranks in an order in which a whole grid's neighbours in the list are neighbours */
+ *                both ways round a ring are equally long, any shortest way around holes; as the planner thinks of routes
+ *   snake R..    ranks in an order in which a whole grid's neighbours in the list are neighbours */
 #include <meshccl/meshccl.h>
 #include <meshccl/topo.h>
 #include <stdio.h>

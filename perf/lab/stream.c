@@ -1,8 +1,8 @@
 /* What a bare TCP stream gets out of a link: the rate that shares of the bound in perf/lab refer to.
  *   lab_stream serve FILE          listens, writes its port to FILE, serves one client and ends
  *   lab_stream ask ADDRESS PORT SECONDS
- * prints "one_way BYTES_PER_S both_ways BYTES_PER_S round_trip_us T". Rates are what a receiver reads in SECONDS after
- * a start of half a second, in which token buckets run empty; both_ways is the slower of two streams that cross. */
+ * prints "one_way BYTES_PER_S both_ways BYTES_PER_S round_trip_us T". Rates are what a receiver reads in SECONDS after a
+ * start of half a second, in which token buckets run empty; both_ways is the slower of two streams that cross. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

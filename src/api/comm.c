@@ -224,8 +224,7 @@ meshcclResult_t meshcclCommGetStats(meshcclComm_t comm, meshcclCommStats_t* stat
   return meshcclSuccess;
 }
 
-/* ---- the end
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 /* Waits until everything issued on comm is done. */
 static void flush(meshcclComm_t comm) {

@@ -115,8 +115,8 @@ uint64_t mci_comm_ticks_ns(meshcclComm_t comm, uint64_t ticks);
 /* Fails what has not moved for too long; comm is locked. */
 void mci_comm_watch(meshcclComm_t comm, uint64_t now_ns);
 void mci_comm_set_error(meshcclComm_t comm, meshcclResult_t result, const char* text);
-/* What a call tells of its operation's result, with the last message. One on an aborted communicator says that,
- * although what the others did then may have been noticed first. */
+/* What a call tells of its operation's result, with the last message. One on an aborted communicator says that, although
+ * what the others did then may have been noticed first. */
 meshcclResult_t mci_comm_told(meshcclComm_t comm, meshcclResult_t result);
 
 /* stall.c */
@@ -174,8 +174,8 @@ meshcclResult_t mci_group_add_start(mci_start* start, meshcclComm_t* out);
 void mci_group_error(meshcclResult_t result);
 
 /* fuse.c */
-/* Joins small all-reduces among n calls of a group, whose communicators were entered; see meshcclGroupStart. A joined
- * call is not submitted: the one that leads submits what it was joined to. */
+/* Joins small all-reduces among n calls of a group, whose communicators were entered; see meshcclGroupStart. A joined call
+ * is not submitted: the one that leads submits what it was joined to. */
 meshcclResult_t mci_fuse(mci_call* const* calls, uint32_t n);
 bool mci_fused_leads(const mci_call* call);
 mci_call* mci_fused_call(mci_fused* fused);

@@ -145,8 +145,8 @@ static mci_call* to_submit(mci_call* call) {
   return mci_fused_leads(call) ? mci_fused_call(call->fused) : NULL;
 }
 
-/* Hands all calls to their engines in the order of the group, whatever their streams. Once all of it has started, a
- * joined operation may end and be gone. */
+/* Hands all calls to their engines in the order of the group, whatever their streams. Once all of it has started, a joined
+ * operation may end and be gone. */
 static void submit_all(void) {
   for (uint32_t i = 0; i < group.nentries; i++) {
     const group_entry* entry = &group.entries[i];

@@ -141,8 +141,7 @@ static meshcclResult_t dump_topology(meshcclComm_t comm) {
   return result;
 }
 
-/* ---- one communicator
- * -------------------------------------------------------------------------------------------------- */
+/* ---- one communicator -------------------------------------------------------------------------------------------- */
 
 static meshcclResult_t introduce(void* self, uint32_t peer, const void* blob, size_t bytes) {
   meshcclComm_t comm = self;
@@ -357,8 +356,7 @@ void mci_comm_free(meshcclComm_t comm) {
   mci_free(comm);
 }
 
-/* ---- public
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- public ------------------------------------------------------------------------------------------------------ */
 
 static meshcclResult_t start_rank(meshcclComm_t* comm, int nranks, const mci_id* id, int rank,
                                   const meshcclConfig_t* config) {

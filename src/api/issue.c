@@ -37,8 +37,7 @@ void mci_call_give(mci_call* call) {
   call->comm->free_calls = call;
 }
 
-/* ---- calls that repeat themselves
- * ------------------------------------------------------------------------------------- */
+/* ---- calls that repeat themselves -------------------------------------------------------------------------------- */
 
 void mci_call_forget(meshcclComm_t comm, const mci_run* run) {
   for (int coll = 0; coll < MCI_NUM_COLLS; coll++) {

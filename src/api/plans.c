@@ -9,8 +9,7 @@
 
 #define POINT_TO_POINT_CHANNEL (MCI_MAX_CHANNELS - 1)
 
-/* ---- schedules from files
- * -------------------------------------------------------------------------------------------- */
+/* ---- schedules from files ---------------------------------------------------------------------------------------- */
 
 /* The file that MESHCCL_SCHEDULE names for this collective, or NULL. */
 static const char* schedule_file(mci_coll coll, char* name, size_t size) {
@@ -75,8 +74,7 @@ done:
   return result;
 }
 
-/* ---- planning
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- planning ---------------------------------------------------------------------------------------------------- */
 
 static bool proof_wanted(const meshcclComm_t comm) {
 #ifdef NDEBUG
@@ -109,8 +107,7 @@ static meshcclResult_t plan(meshcclComm_t comm, const mci_request* request, mci_
   return mci_plan_build(comm->topo, request, &choice, comm->rank, out);
 }
 
-/* ---- cache
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- cache ------------------------------------------------------------------------------------------------------- */
 
 void mci_plan_used_again(meshcclComm_t comm, const mci_run* run) {
   comm->plan_hits++;

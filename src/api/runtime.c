@@ -92,8 +92,7 @@ int mci_runtime_progress(void) {
   return moved;
 }
 
-/* ---- the thread
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- the thread -------------------------------------------------------------------------------------------------- */
 
 /* Work on streams that this thread is to carry. */
 static bool has_work(const struct mci_runtime* rt) {
@@ -108,9 +107,9 @@ static bool has_work(const struct mci_runtime* rt) {
   return false;
 }
 
-/* How the thread rests while nothing moves. On a processor of its own it stays awake for a while, for what comes then
- * is served at once. Where it shares one with a thread that computes, a yield gives away a whole slice of time, often
- * longer than a message takes; who sleeps until something comes goes before such a thread. */
+/* How the thread rests while nothing moves. On a processor of its own it stays awake for a while, for what comes then is
+ * served at once. Where it shares one with a thread that computes, a yield gives away a whole slice of time, often longer
+ * than a message takes; who sleeps until something comes goes before such a thread. */
 #define YIELDS 1000
 #define SHARED_NS 20000u /* a yield that took longer ran somebody who computes */
 #define SHARED_RESTS 256 /* so many rests are believed to be like the last one */
@@ -196,8 +195,8 @@ static void start_thread(struct mci_runtime* rt) {
   rt->running = pthread_create(&rt->thread, NULL, carry, (void*)(uintptr_t)++rt->tenure) == 0;
 }
 
-/* Unlocks, then wakes: a thread that ran at once, in place of its waker, would only wait for the lock. The descriptor
- * is kept for the life of the process, so that it is this one still. */
+/* Unlocks, then wakes: a thread that ran at once, in place of its waker, would only wait for the lock. The descriptor is
+ * kept for the life of the process, so that it is this one still. */
 static void unlock_and_wake(struct mci_runtime* rt) {
   const uint64_t one = 1;
   bool asleep = rt->asleep;

@@ -183,8 +183,8 @@ static void accuse(meshcclComm_t comm, const mci_blame* blame, uint64_t now, mes
   mci_boot_accuse(comm->boot, blame->rank, result, comm->accused_text);
 }
 
-/* Who has not answered yet may just be slow: an answer names the cause, its absence only a suspect. Of a chain of waits
- * the rank next to its end knows the cause first; the others leave the verdict to it. */
+/* Who has not answered yet may just be slow: an answer names the cause, its absence only a suspect. Of a chain of waits the
+ * rank next to its end knows the cause first; the others leave the verdict to it. */
 static bool over_limit(meshcclComm_t comm, const mci_blame* blame, uint64_t still_ns) {
   bool open = blame->kind == MCI_BLAME_UNKNOWN || blame->kind == MCI_BLAME_WAITS;
   uint64_t grace = open ? ANSWER_NS : 0;

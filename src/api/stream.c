@@ -43,8 +43,7 @@ static void item_free(mci_item* item) {
   mci_free(item);
 }
 
-/* ---- the queue
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the queue --------------------------------------------------------------------------------------------------- */
 
 static void start_calls(mci_item* item) {
   for (mci_call* call = item->calls; call; call = call->next) mci_call_start(call);
@@ -174,8 +173,7 @@ static meshcclResult_t need_event(meshcclEvent_t event, const char* function) {
   MCI_FAIL(meshcclInvalidArgument, "%s: the event is NULL or was destroyed", function);
 }
 
-/* ---- streams
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 meshcclResult_t meshcclStreamCreate(meshcclStream_t* stream) {
   if (!stream) MCI_FAIL(meshcclInvalidArgument, "meshcclStreamCreate: stream is NULL");
@@ -264,8 +262,7 @@ meshcclResult_t meshcclLaunchHostFunc(meshcclStream_t stream, void (*fn)(void*),
   return meshcclSuccess;
 }
 
-/* ---- events
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- events ------------------------------------------------------------------------------------------------------ */
 
 meshcclResult_t meshcclEventCreate(meshcclEvent_t* event) {
   if (!event) MCI_FAIL(meshcclInvalidArgument, "meshcclEventCreate: event is NULL");

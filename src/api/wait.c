@@ -90,8 +90,8 @@ void mci_wait_idle(mci_waiter* waiter, meshcclComm_t comm) {
   }
 }
 
-/* Who shares its processor does not look twice for a message that the next one here may have to send, and when a call
- * begins mostly not even once. */
+/* Who shares its processor does not look twice for a message that the next one here may have to send, and when a call begins
+ * mostly not even once. */
 void mci_wait_call(meshcclComm_t comm, mci_call* call) {
   mci_waiter waiter;
   mci_wait_begin(&waiter);

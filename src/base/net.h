@@ -17,9 +17,9 @@ typedef struct {
 } mci_net_addresses;
 
 /* The addresses by which peers may reach this host, best first: interfaces that are up and allowed, global before
- * site-local, IPv4 and IPv6 by MESHCCL_SOCKET_FAMILY; loopback only when named or when nothing else is there. Ports are
- * 0. The prefix is that of the interface's subnet. InvalidUsage when MESHCCL_SOCKET_IFNAME leaves nothing: names it and
- * lists the interfaces that there are. */
+ * site-local, IPv4 and IPv6 by MESHCCL_SOCKET_FAMILY; loopback only when named or when nothing else is there. Ports are 0.
+ * The prefix is that of the interface's subnet.
+ * InvalidUsage when MESHCCL_SOCKET_IFNAME leaves nothing: names it and lists the interfaces that there are. */
 meshcclResult_t mci_net_local(mci_net_addresses* out);
 bool mci_net_is_loopback(const meshcclNetAddress_t* address);
 bool mci_net_is_link_local(const meshcclNetAddress_t* address);

@@ -1,5 +1,5 @@
-/* The listening side: takes connections, lets strangers prove themselves within narrow limits (user on this host,
- * bytes, time, places), and answers: welcome, go on to the rank below me that leads to yours, come again, or no. Until
+/* The listening side: takes connections, lets strangers prove themselves within narrow limits (user on this host, bytes,
+ * time, places), and answers: welcome, go on to the rank below me that leads to yours, come again, or no. Until
  * everybody has joined it serves joiners; in a job that spans hosts it stays, for ranks whose neighbour has left
  * (attach.c). Called by the tree's progress. */
 #define _GNU_SOURCE
@@ -83,8 +83,8 @@ static meshcclResult_t listen_where_named(mci_boot* boot, uint16_t port, int* fd
       port, why);
 }
 
-/* The socket that this process opened when it made the id, or one at the port that the ranks know. When the maker of
- * the id is another process that still holds the port, the ranks of this host can meet all the same. */
+/* The socket that this process opened when it made the id, or one at the port that the ranks know. When the maker of the
+ * id is another process that still holds the port, the ranks of this host can meet all the same. */
 meshcclResult_t mci_accept_start_root(mci_boot* boot) {
   mci_net_addresses named, addresses = {0};
   char why[200] = "";

@@ -1,6 +1,6 @@
-/* The ranks that stay when a neighbour leaves across hosts (depart.c tells the whole story): the heir, which keeps
- * seats for the ranks that will come to it, and those ranks, which go to the heir or, when that has left too, to the
- * next one above. Frames wait in a link without a socket meanwhile, so order is kept and nothing is lost.
+/* The ranks that stay when a neighbour leaves across hosts (depart.c tells the whole story): the heir, which keeps seats
+ * for the ranks that will come to it, and those ranks, which go to the heir or, when that has left too, to the next one
+ * above. Frames wait in a link without a socket meanwhile, so order is kept and nothing is lost.
  *
  * When everybody above has left as well, a rank goes on as the root of what is below it. That is not to be told from a
  * heir that died before it could be reached; whoever was connected to that one tells the rest of the tree. */

@@ -1,6 +1,5 @@
 /* Who may join: both ends of a new connection prove that they know the id's secret, by a keyed hash over both nonces,
- * both ranks, the role and the id's name; and where a rank listens on its host. Nothing secret travels. Pure functions.
- */
+ * both ranks, the role and the id's name; and where a rank listens on its host. Nothing secret travels. Pure functions. */
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* How ranks find each other, and the control tree that lives as long as the communicator.
  *
  * The tree: rank r's parent is (r-1)/16, so routes are arithmetic and no rank holds more than 17 connections or a table
- * of all ranks. A joining rank knows the meeting point (the root) and descends. Between ranks of one host the
- * connections are abstract unix sockets whose peers must belong to the same user (SO_PEERCRED), between hosts TCP; both
- * prove that they know the id's secret. Death of a rank (connection closed without a goodbye, pidfd) floods along the
- * tree within milliseconds, silence (a stopped process, a host or network that is gone) after MESHCCL_SILENCE_TIMEOUT.
+ * of all ranks. A joining rank knows the meeting point (the root) and descends. Between ranks of one host the connections
+ * are abstract unix sockets whose peers must belong to the same user (SO_PEERCRED), between hosts TCP; both prove that
+ * they know the id's secret. Death of a rank (connection closed without a goodbye, pidfd) floods along the tree within
+ * milliseconds, silence (a stopped process, a host or network that is gone) after MESHCCL_SILENCE_TIMEOUT.
  *
  * Threads: one sleeping thread per process serves all trees of the process (unless `threadless`, where the owner calls
  * mci_boot_progress). All functions here may be called from any thread. */
@@ -27,8 +27,7 @@ typedef struct {
 /* ---- ids (id.c) ---- */
 meshcclResult_t mci_id_create(mci_id* out);                                    /* random name and secret (libsodium) */
 void mci_id_derive(const mci_id* parent, uint64_t a, uint64_t b, mci_id* out); /* the same on every rank: for split */
-/* From a text known to all ranks of a job, such as "master:port" or a job id, and the secret of MESHCCL_SECRET(_FILE)
- */
+/* From a text known to all ranks of a job, such as "master:port" or a job id, and the secret of MESHCCL_SECRET(_FILE) */
 meshcclResult_t mci_id_from_text(const char* text, mci_id* out);
 meshcclResult_t mci_id_check(const mci_id* id); /* InvalidArgument when it was not made by this library */
 /* A keyed hash under the id's secret; purposes are kept apart. */
@@ -42,8 +41,8 @@ meshcclResult_t mci_id_parse(const char* text, mci_id* out);
 /* Opens the listener that rank 0 takes over when it joins in this process, and writes its port and addresses into the
  * id. When that fails the id serves one host only; the reason is kept for the message of a join that waits in vain. */
 meshcclResult_t mci_id_publish(mci_id* id);
-/* The descriptor of that listener, for a launcher that hands it to rank 0 (MESHCCL_LISTEN_FD); the caller closes it.
- * -1: none. addresses and why (why there is none) may be NULL. */
+/* The descriptor of that listener, for a launcher that hands it to rank 0 (MESHCCL_LISTEN_FD); the caller closes it. -1:
+ * none. addresses and why (why there is none) may be NULL. */
 int mci_id_take_listener(const mci_id* id, mci_net_addresses* addresses, char* why, size_t size);
 /* Rank 0's side of that: takes fd over. */
 meshcclResult_t mci_id_adopt_listener(const mci_id* id, int fd);
@@ -65,7 +64,7 @@ meshcclResult_t mci_boot_env_read(mci_boot_env* out);
 typedef struct {
   int rank, nranks;
   const char* agree; /* lines "NAME=value\n" that must be equal on all ranks; a difference is an InvalidUsage that
-                        names the line and the two ranks, on every rank */
+                            names the line and the two ranks, on every rank */
   uint64_t timeout_ns;
   bool threadless;
   const char* name;            /* for messages */
@@ -76,10 +75,10 @@ typedef struct {
 
 /* Blocks until all ranks have joined (every rank then knows that everybody is there). Errors as meshcclCommInitRank. */
 meshcclResult_t mci_boot_join(const mci_id* id, const mci_boot_options* options, mci_boot** out);
-/* Says goodbye (peers do not take it for a death) and frees. NULL allowed. What this rank has sent arrives even when
- * its process ends at once. On one host it waits for nobody; where neighbours are on other hosts it waits until they
- * have gone to another rank, which takes milliseconds, or a second where one without a control thread computes. In a
- * forked child: does nothing. */
+/* Says goodbye (peers do not take it for a death) and frees. NULL allowed. What this rank has sent arrives even when its
+ * process ends at once. On one host it waits for nobody; where neighbours are on other hosts it waits until they have gone
+ * to another rank, which takes milliseconds, or a second where one without a control thread computes. In a forked child:
+ * does nothing. */
 void mci_boot_leave(mci_boot* boot);
 /* Whether ranks are on several hosts; the same on all of them. */
 bool mci_boot_spans(const mci_boot* boot);
@@ -95,8 +94,7 @@ meshcclResult_t mci_boot_send(mci_boot* boot, int to, uint16_t kind, const void*
 /* The next message for this rank, or false. */
 bool mci_boot_receive(mci_boot* boot, mci_boot_message* out);
 
-/* Floods an error to all ranks (this one included): it is the sticky failure unless there is one. `rank` is the cause.
- */
+/* Floods an error to all ranks (this one included): it is the sticky failure unless there is one. `rank` is the cause. */
 void mci_boot_report(mci_boot* boot, int rank, meshcclResult_t result, const char* text);
 /* Success, or the sticky failure; its text is copied to `text`. */
 meshcclResult_t mci_boot_status(mci_boot* boot, char* text, size_t size);
@@ -127,8 +125,8 @@ typedef struct {
   char host[32];
   mci_peer_bytes peers[MCI_STATUS_PEERS]; /* the busiest */
 } mci_rank_status;
-/* The owner's answer, called by the control thread under the tree's lock: it must neither block nor call the tree.
- * NULL: this rank answers no more; when this returns, no call of the old one is under way. */
+/* The owner's answer, called by the control thread under the tree's lock: it must neither block nor call the tree. NULL:
+ * this rank answers no more; when this returns, no call of the old one is under way. */
 void mci_boot_set_status(mci_boot* boot, void (*status)(void* self, mci_rank_status* out), void* self);
 
 typedef enum {

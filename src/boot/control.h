@@ -5,9 +5,10 @@
  * Order of locks: the service's lock, then boot->lock, then the globals' lock.
  *
  * Sockets are unix SEQPACKET between ranks of one host, where a frame is a packet, and TCP between hosts, where the
- * beginning of a frame that arrives and the end of one that leaves are kept at the link. A connection of either kind
- * can be handed to another process of the host, with these (leave.c). Frames travel in the byte order of their host; a
- * peer of the other order is refused, because it speaks another version of the hello. */
+ * beginning of a frame that arrives and the end of one that leaves are kept at the link. A connection of either kind can
+ * be handed to another process of the host, with these (leave.c). Frames travel in the byte order of their host; a
+ * peer of the other order is
+ * refused, because it speaks another version of the hello. */
 #ifndef MCI_BOOT_CONTROL_H
 #define MCI_BOOT_CONTROL_H
 

@@ -1,5 +1,5 @@
-/* Leaving. On one host the heir simply gets the descriptors (leave.c). Where the heir is on another host, the ranks
- * around the leaving rank P go to the heir G themselves, which is the parent, or, at the root, a child:
+/* Leaving. On one host the heir simply gets the descriptors (leave.c). Where the heir is on another host, the ranks around
+ * the leaving rank P go to the heir G themselves, which is the parent, or, at the root, a child:
  *
  *      G               P -> G   LEAVING {a, b}    G keeps seats for a and b, whose frames wait there from now on
  *      |    (TCP)      G -> P   RELEASE           G's last word here: what it sent by way of P is all on the way
@@ -11,13 +11,14 @@
  * Every rank says a last word on every connection, so nothing is lost or overtaken, and an end without a last word is a
  * death, also during this. P waits for the last words for a second at most (all in all, for ranks without a control
  * thread, whose caller may be busy: what they send by way of P after that is lost), and until the peers' hosts have
- * acknowledged what it sent, because a closing socket with unread bytes destroys what is under way.
+ * acknowledged what it sent, because a closing socket with
+ * unread bytes destroys what is under way.
  *
- * Ranks that leave at the same time: before it asks, a rank waits until neighbours that asked it before are gone. A
- * rank that has asked its heir still lets ranks below leave through itself: what it takes over from them it names to
- * the heir (LEAVING once more), and whoever of those named is gone, too (LEFT). When G asks its own heir first, P gets
- * REATTACH in place of RELEASE: it goes to the new heir and asks there. When the root has asked a child that is leaving
- * itself, the child does not answer but asks or says BYE, and the root looks for another heir. */
+ * Ranks that leave at the same time: before it asks, a rank waits until neighbours that asked it before are gone. A rank
+ * that has asked its heir still lets ranks below leave through itself: what it takes over from them it names to the heir
+ * (LEAVING once more), and whoever of those named is gone, too (LEFT). When G asks its own heir first, P gets REATTACH in
+ * place of RELEASE: it goes to the new heir and asks there. When the root has asked a child that is leaving itself, the
+ * child does not answer but asks or says BYE, and the root looks for another heir. */
 #include <stdio.h>
 #include <string.h>
 
@@ -91,9 +92,9 @@ void mci_depart_without(mci_boot* boot, int rank) {
 
 typedef bool (*condition)(const mci_boot* boot, bool patient);
 
-/* Serves the tree until the condition holds, and other trees whose owner is perhaps in here, since two ranks may leave
- * two trees in different order; gives up on ranks without a thread a second after this rank began to leave, and on all
- * of them when this wait has taken a second. */
+/* Serves the tree until the condition holds, and other trees whose owner is perhaps in here, since two ranks may leave two
+ * trees in different order; gives up on ranks without a thread a second after this rank began to leave,
+ * and on all of them when this wait has taken a second. */
 static void await(mci_boot* boot, condition holds) {
   uint64_t began = mci_now_ns(), now = began;
   while (now < began + PATIENCE_NS && !holds(boot, now >= boot->depart_ns + PATIENCE_NS)) {

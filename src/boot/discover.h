@@ -21,8 +21,7 @@ void mci_local_free(mci_local* local);
 meshcclResult_t mci_local_spec(const mci_local* local, mci_str* out);
 
 /* ---- binding (cores.c) ---- */
-/* The cores that this process may use: what a container or cpuset closes to it, or its own affinity, is not among them.
- */
+/* The cores that this process may use: what a container or cpuset closes to it, or its own affinity, is not among them. */
 typedef struct mci_cores mci_cores;
 meshcclResult_t mci_cores_find(mci_cores** out);
 uint32_t mci_cores_count(const mci_cores* cores);
@@ -31,9 +30,9 @@ meshcclResult_t mci_cores_bind(const mci_cores* cores, uint32_t core);
 void mci_cores_free(mci_cores* cores); /* takes NULL */
 
 /* ---- hosts (hosts.c) ---- */
-/* hosts[rank]: any number that tells hosts apart. A full graph with a level `host`; with a rank map where ranks of
- * hosts are interleaved; flat for one host, and for one rank per host. sockets: ranks of one host have nothing else
- * between them. The same input gives the same topology everywhere. */
+/* hosts[rank]: any number that tells hosts apart. A full graph with a level `host`; with a rank map where ranks of hosts
+ * are interleaved; flat for one host, and for one rank per host. sockets: ranks of one host have nothing else between
+ * them. The same input gives the same topology everywhere. */
 meshcclResult_t mci_discover_hosts(const uint64_t* hosts, uint32_t nranks, bool sockets, mci_topo** out);
 
 /* Figures of links that nobody has measured, on the slow side of what is usual. Inside one cache, between caches of one

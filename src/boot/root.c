@@ -1,6 +1,6 @@
 /* Where rank 0 is to listen, when people say so by name: MASTER_ADDR and MASTER_PORT of torchrun-like launchers, with
- * MESHCCL_PORT in place of the latter, or MESHCCL_ROOT for any start from the environment. Writes it into the id; rank
- * 0 listens when it joins (accept.c), the others resolve the name here. */
+ * MESHCCL_PORT in place of the latter, or MESHCCL_ROOT for any start from the environment. Writes it into the id; rank 0
+ * listens when it joins (accept.c), the others resolve the name here. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -96,8 +96,8 @@ int mci_socket_read(int fd, mci_packet* packet, bool take_fds) {
 
 /* ---- TCP ---- */
 
-/* Never reads beyond the frame, so that between frames nothing is held here. A whole frame cannot be left to the
- * kernel: its window may be smaller. */
+/* Never reads beyond the frame, so that between frames nothing is held here. A whole frame cannot be left to the kernel:
+ * its window may be smaller. */
 int mci_stream_read(int fd, mci_stream* in, mci_packet* packet) {
   mci_header* header = &packet->header;
   packet->nfds = 0;

@@ -8,10 +8,10 @@
  * Every rank has one question of its own, asked at most once per second whoever caused it, and tells its answer to
  * those who asked meanwhile (a bounded list: whoever found no place asks again). So a chain of n ranks costs n
  * questions a second, and in a circle nobody has an end to tell. When a question has no answer, the ranks on its way
- * through the tree are asked, too: the first of them that is silent is the cause, not who is behind it. A place on the
- * way that finds the rank gone answers in its stead. The same statuses are collected for observers (observe.c): each
- * rank answers by itself along the routes, so that a silent rank hides nobody but those whose only way leads through
- * it.
+ * through the tree are asked, too: the first of them that is silent is the cause, not who is behind it. A place on
+ * the way that finds the
+ * rank gone answers in its stead. The same statuses are collected for observers (observe.c): each rank answers by
+ * itself along the routes, so that a silent rank hides nobody but those whose only way leads through it.
  *
  * Nothing here waits. All is called under the tree's lock unless it begins with mci_boot. */
 #include <stdio.h>

@@ -91,8 +91,7 @@ static meshcclResult_t slot_for(mci_lane* lane, uint64_t number, size_t bytes, c
   return meshcclSuccess;
 }
 
-/* The payload goes where it is needed, else into a slot; a brief channel uses what the transport shows where it stands.
- */
+/* The payload goes where it is needed, else into a slot; a brief channel uses what the transport shows where it stands. */
 static meshcclResult_t take_value(mci_lane* lane, const mci_header* header, size_t bytes, const void* data,
                                   meshcclPlace_t* places, int* nplaces, void** token) {
   mci_engine* engine = lane->peer->engine;

@@ -1,6 +1,6 @@
-/* Brief channels: few steps with short messages, without the machinery of channel.c. All that does not change from call
- * to call (lanes, places, lengths) is worked out once per count and type; a step then sends its values at once, or
- * folds what has arrived where it arrived. The messages are the same, so that a peer may run the channel either way.
+/* Brief channels: few steps with short messages, without the machinery of channel.c. All that does not change from call to
+ * call (lanes, places, lengths) is worked out once per count and type; a step then sends its values at once, or folds
+ * what has arrived where it arrived. The messages are the same, so that a peer may run the channel either way.
  *
  * Whatever cannot be done at once (a peer that is not connected, no credit, a message before it on the lane) is left to
  * the channel: it goes on with the same step. */

@@ -147,9 +147,9 @@ static bool outgrows_caches(const mci_engine* engine, const mci_op* op) {
 #define PAIR_SUMS ((uint64_t)16 << 20)
 #define PAIR_COPIES ((uint64_t)32 << 20)
 
-/* Reading by address pays while messages stay in the caches, and between two ranks only where they are folded or
- * several get the same, for which slots are better. Two ranks also write to each other (channel.c), which pays longer.
- * A send does without, so that it ends before its receiver calls where slots hold all of it. */
+/* Reading by address pays while messages stay in the caches; what is folded or goes to several only between two ranks, since
+ * slots are better with more. Two ranks also write to each other (channel.c), which pays longer. A send does without, so
+ * that it ends before its receiver calls where slots hold all of it. */
 static uint64_t fetched_bytes(const mci_engine* engine, const mci_op* op) {
   const mci_program* program = op->run->program;
   uint64_t bytes = vector_elements(op) * op->type_size;
@@ -279,8 +279,7 @@ static meshcclResult_t start_ready(mci_engine* engine) {
   return meshcclSuccess;
 }
 
-/* ---- progress
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- progress ---------------------------------------------------------------------------------------------------- */
 
 static meshcclResult_t run_channels(mci_engine* engine, int* moved) {
   for (mci_op* op = engine->active; op; op = op->next) {
@@ -340,8 +339,7 @@ bool mci_engine_idle(const mci_engine* engine) {
   return !engine->queue_head && !engine->active && !engine->listed && !engine->references && !engine->unheard;
 }
 
-/* ---- errors
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
 
 /* Device work under way still writes to buffers: it must end before they are the caller's again. */
 static void drain_device(mci_engine* engine, mci_run* run) {
@@ -505,8 +503,7 @@ static int poll_ports(mci_engine* engine) {
   return events;
 }
 
-/* Those that have to send what is awaited now may need this processor for it: they get it without a look for what has
- * come. */
+/* Those that have to send what is awaited now may need this processor for it: they get it without a look for what has come. */
 static bool others_first(const mci_engine* engine) {
   return atomic_load_explicit(&engine->hurries, memory_order_relaxed) && mci_engine_only_waits(engine) &&
          mci_brief_gives_way(&engine->active->run->channels[0]);
@@ -539,8 +536,7 @@ int mci_engine_progress(mci_engine* engine) {
   return moved;
 }
 
-/* ---- sleep and statistics
- * -------------------------------------------------------------------------------------------------- */
+/* ---- sleep and statistics ---------------------------------------------------------------------------------------- */
 
 uint32_t mci_engine_wait_handles(mci_engine* engine, int* fds, uint32_t cap, uint32_t* poll_us, bool* busy) {
   uint32_t n = 0;

@@ -32,9 +32,9 @@ enum {
 
 #define MCI_REF_PUTS 1 /* who lends writes it to where it is asked to */
 
-/* What travels in front of every message. `ack` counts the messages consumed on the lane of the other direction.
- * `bytes` are those of a reference: a value's are the payload's, so that the second half of its header is zero, which
- * transports may leave out. */
+/* What travels in front of every message. `ack` counts the messages consumed on the lane of the other direction. `bytes` are
+ * those of a reference: a value's are the payload's, so that the second half of its header is zero, which transports may
+ * leave out. */
 typedef struct {
   uint8_t kind, flags;
   uint16_t channel;
@@ -343,9 +343,9 @@ static inline const mci_arrival* mci_lane_front(const mci_lane* lane) {
   const mci_arrival* front = &lane->arrivals[lane->consumed % MCI_MAX_CREDITS];
   return lane->consumed != lane->arrived && front->full ? front : NULL;
 }
-/* The same, when its bytes stand in this process: `to` or, when that is NULL, a place of the lane's own is where a
- * slice that the peer lends by address is brought to. The peer is asked to write the last `written` bytes of it there,
- * the others are read. *out is NULL while that is not done. */
+/* The same, when its bytes stand in this process: `to` or, when that is NULL, a place of the lane's own is where a slice
+ * that the peer lends by address is brought to. The peer is asked to write the last `written` bytes of it there, the
+ * others are read. *out is NULL while that is not done. */
 meshcclResult_t mci_lane_fetch_front(mci_lane* lane, void* to, uint32_t written, const mci_arrival** out);
 /* The peer asks for a slice that is lent to it; it has written what it was asked for. */
 meshcclResult_t mci_lane_asked(mci_lane* lane, const mci_header* header);
@@ -391,8 +391,8 @@ meshcclResult_t mci_brief_run(mci_engine* engine, mci_run* run, mci_chan* chan, 
 /* A message stands at the front of the lane, for as long as this runs: a channel that waits for it goes on. */
 meshcclResult_t mci_brief_arrived(mci_engine* engine, const mci_lane* lane);
 const mci_peer* mci_brief_waits_for(const mci_chan* chan);
-/* Nothing has come yet, or more than one message comes before it sends again: not one of an exchange between two, which
- * is there at once when the other runs at the same time. */
+/* Nothing has come yet, or more than one message comes before it sends again: not one of an exchange between two, which is
+ * there at once when the other runs at the same time. */
 bool mci_brief_gives_way(const mci_chan* chan);
 
 /* The peer whose message the channel lacks, or NULL. */

@@ -27,8 +27,8 @@ typedef struct {
   /* The communicator's keyed hash, see meshcclTransportHost_t. */
   void (*mac)(void* self, const char* purpose, const void* data, size_t bytes, unsigned char out[MESHCCL_MAC_BYTES]);
   bool trusted; /* that key is secret: transports may listen beyond loopback */
-  /* Nothing has moved for still_ns, which is a quarter of the limit or a second at least. True: the owner finds out who
-   * is to blame and ends it when it must; else the engine ends it at the limit with what it knows. May be NULL. */
+  /* Nothing has moved for still_ns, which is a quarter of the limit or a second at least. True: the owner finds out who is
+   * to blame and ends it when it must; else the engine ends it at the limit with what it knows. May be NULL. */
   bool (*stalled)(void* self, uint64_t now_ns, uint64_t still_ns);
 } mci_engine_host;
 
@@ -80,8 +80,8 @@ typedef struct mci_op {
   meshcclRedOp_t op; /* Sum .. Avg */
   bool scaled;       /* PreMulSum: the input is multiplied by `scale` first */
   uint64_t scale;    /* one element */
-  /* When nparts > 0 the vector is these one after the other, all-reduce only: they are read when the operation starts
-   * and written when it ends, in and out are the engine's meanwhile. */
+  /* When nparts > 0 the vector is these one after the other, all-reduce only: they are read when the operation starts and
+   * written when it ends, in and out are the engine's meanwhile. */
   mci_part* parts;
   uint32_t nparts;
   uint32_t fingerprint; /* equal on all ranks; for point to point: of count and type */
@@ -106,8 +106,8 @@ typedef struct mci_op {
 } mci_op;
 
 void mci_engine_submit(mci_engine* engine, mci_op* op);
-/* Atomic: a call begins that is likely to send to the peer that the last one sent to. Takes the lines that it will
- * write back from that peer, who polls there: on the way from the call to the transport there is time for that. */
+/* Atomic: a call begins that is likely to send to the peer that the last one sent to. Takes the lines that it will write back
+ * from that peer, who polls there: on the way from the call to the transport there is time for that. */
 void mci_engine_fetch_ahead(const mci_engine* engine);
 /* Does what can be done; returns the number of things done (0: idle). */
 int mci_engine_progress(mci_engine* engine);
@@ -115,8 +115,8 @@ int mci_engine_progress(mci_engine* engine);
 bool mci_engine_only_waits(const mci_engine* engine);
 /* Others want the processor of whoever drives progress: it looks for messages once and comes back. */
 void mci_engine_hurry(mci_engine* engine, bool hurries);
-/* Whoever drives progress was kept off its processor for long: other programs run here. For the next collectives
- * nothing is chosen that needs both ranks to run at the same time. */
+/* Whoever drives progress was kept off its processor for long: other programs run here. For the next collectives nothing
+ * is chosen that needs both ranks to run at the same time. */
 void mci_engine_interrupted(mci_engine* engine);
 /* No operation queued or running, no peer still reads from memory of this rank or is about to connect to it. */
 bool mci_engine_idle(const mci_engine* engine);
@@ -125,8 +125,8 @@ meshcclResult_t mci_engine_meet(mci_engine* engine, uint32_t peer, const void* b
 /* Sticky: everything queued and running finishes with result, later submissions too. */
 void mci_engine_fail(mci_engine* engine, meshcclResult_t result, const char* text);
 meshcclResult_t mci_engine_error(const mci_engine* engine, const char** text);
-/* Called by waiters while idle: fails the engine when nothing moved for stall_ns. flushing: somebody waits until the
- * engine is idle, so that peers who do not take what they were sent count too. */
+/* Called by waiters while idle: fails the engine when nothing moved for stall_ns. flushing: somebody waits until the engine
+ * is idle, so that peers who do not take what they were sent count too. */
 void mci_engine_watch(mci_engine* engine, uint64_t now_ns, bool flushing);
 /* Says what the running operations wait for. */
 void mci_engine_explain(const mci_engine* engine, mci_str* out);

@@ -231,8 +231,8 @@ void mci_lane_forget_shared(mci_engine* engine) {
   }
 }
 
-/* Whether the slice waits until another peer that gets the same has been sent what the slot of this one would put out
- * of reach. A peer may lag because it waits for the one that this slice is for, so patience ends. */
+/* Whether the slice waits until another peer that gets the same has been sent what the slot of this one would put out of
+ * reach. A peer may lag because it waits for the one that this slice is for, so patience ends. */
 static bool waits_for_others(const mci_lane* lane, mci_departure* d, const char* from) {
   const mci_engine* engine = lane->peer->engine;
   uint64_t slice_bytes = mci_slice_elements(engine, d->op) * d->op->type_size;

@@ -1,6 +1,5 @@
-/* Operations whose vector stands in parts (src/api/fuse.c): gathered into memory of the engine that peers can map,
- * reduced there in place, and scattered when no peer reads it any more. Copies of one operation run side by side on the
- * device. */
+/* Operations whose vector stands in parts (src/api/fuse.c): gathered into memory of the engine that peers can map, reduced
+ * there in place, and scattered when no peer reads it any more. Copies of one operation run side by side on the device. */
 #include <string.h>
 
 #include "exec/engine.h"

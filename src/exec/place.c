@@ -1,7 +1,6 @@
-/* Receiving without a bounce: a step that only stores what arrives (one source, a lane) has its slices put where it
- * would copy them. Possible from the moment the step is loaded, because from then on it may write all of its
- * destination; and only over transports that let go of the memory when the operation fails. Called when a message is
- * announced. */
+/* Receiving without a bounce: a step that only stores what arrives (one source, a lane) has its slices put where it would
+ * copy them. Possible from the moment the step is loaded, because from then on it may write all of its destination; and
+ * only over transports that let go of the memory when the operation fails. Called when a message is announced. */
 #include "exec/engine.h"
 
 static bool divides(const mci_op* op, const mci_instr* step) {

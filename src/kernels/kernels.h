@@ -14,8 +14,8 @@ const char* mci_op_name(meshcclRedOp_t op); /* sum prod max min avg */
 bool mci_type_is_float(meshcclDataType_t type);
 
 /* Runs the fold to its end. Keeps running results in registers, reads every source once and writes every destination
- * once. Never fails: arguments are the executor's. Integers wrap; integer averages truncate toward zero. Max and min
- * give NaN when a source is NaN and order -0 below +0. Every NaN that a fold computes is the positive quiet NaN without
+ * once. Never fails: arguments are the executor's. Integers wrap; integer averages truncate toward zero. Max and min give
+ * NaN when a source is NaN and order -0 below +0. Every NaN that a fold computes is the positive quiet NaN without
  * payload; a fold that is a mere copy keeps all bits. Two sources give the same bits in either order. */
 void mci_fold(const meshcclFold_t* fold);
 /* The same with the portable kernels only: what tests compare with. */
@@ -24,8 +24,8 @@ void mci_fold_reference(const meshcclFold_t* fold);
 void mci_copy(void* dst, const void* src, size_t bytes);
 
 /* Conversions of the narrow floats: to nearest even, subnormals included. Too large becomes infinity in half and
- * bfloat16, the largest number (448, 57344) in the 8-bit formats. Infinity stays infinity but in f8e4m3, which has
- * none: there it becomes 448. NaNs become the format's positive quiet NaN. */
+ * bfloat16, the largest number (448, 57344) in the 8-bit formats. Infinity stays infinity but in f8e4m3, which has none:
+ * there it becomes 448. NaNs become the format's positive quiet NaN. */
 float mci_half_to_float(uint16_t bits);
 uint16_t mci_float_to_half(float value);
 float mci_bfloat16_to_float(uint16_t bits);

@@ -1,6 +1,6 @@
-/* The set for x86 processors with AVX-512 and its arithmetic of halves. Two halves, added or multiplied as such, give
- * the bits that float gives when its result is rounded: float has more than twice the digits of half and two more, so
- * to round twice does no harm, and subnormals are not flushed. All else comes from the other sets. */
+/* The set for x86 processors with AVX-512 and its arithmetic of halves. Two halves, added or multiplied as such, give the
+ * bits that float gives when its result is rounded: float has more than twice the digits of half and two more, so to
+ * round twice does no harm, and subnormals are not flushed. All else comes from the other sets. */
 #if defined(__x86_64__)
 #include "kernels/set_avx512.h"
 

@@ -11,18 +11,18 @@
  *    a fold with a lane destination also names a local destination (spill) where the result stands until it is sent;
  *    a step with only local sources and only lane destinations sends straight from the source (a "send");
  *  - its arrivals are free once it has run; its departures leave later, in order per lane, as credits allow, from the
- *    (first) local destination if it has one, else from its single local source. That memory is lent: it stays in use
- * until the receiver's matching step has run, unless the lane destination is marked COPY: then the bytes are copied
- * when the step runs, into room that the executor provides, and the memory is free once the step has run;
+ *    (first) local destination if it has one, else from its single local source. That memory is lent: it stays in use until the
+ *    receiver's matching step has run, unless the lane destination is marked COPY: then the bytes are copied when the
+ *    step runs, into room that the executor provides, and the memory is free once the step has run;
  *  - the next step of the channel starts when this one has run (its departures may still be pending).
  *
  * Chunks name places in a layout. A layout cuts the vector twice: into blocks (equal) and parts (weighted):
  *  - MCI_PART_MAJOR (all-reduce, broadcast, reduce): the vector of `count` elements is cut into parts by weight, each
  *    part into `nblocks` equal blocks. Borders are floor cuts, so blocks differ by at most one element.
- *  - MCI_BLOCK_MAJOR (all-gather, reduce-scatter, all-to-all, gather, scatter): the vector is `nblocks` blocks of
- * exactly `count` elements (one per rank), each cut into parts by weight. `order` maps block index to place in user
- * memory (NULL: identity). A buffer may hold one block only (all-gather's input, reduce-scatter's output, ...): see
- * mci_coll_buffers. */
+ *  - MCI_BLOCK_MAJOR (all-gather, reduce-scatter, all-to-all, gather, scatter): the vector is `nblocks` blocks of exactly
+ *    `count` elements (one per rank), each cut into parts by weight. `order` maps block index to place in user memory
+ *    (NULL: identity).
+ * A buffer may hold one block only (all-gather's input, reduce-scatter's output, ...): see mci_coll_buffers. */
 #ifndef MCI_SCHED_H
 #define MCI_SCHED_H
 
@@ -156,8 +156,7 @@ typedef struct {
 } mci_coll_buffers_t;
 mci_coll_buffers_t mci_coll_buffers(mci_coll coll, uint32_t rank, uint32_t root);
 
-/* ---- build (build.c) -----------------------------------------------------------------------------------------------
- */
+/* ---- build (build.c) ----------------------------------------------------------------------------------------------- */
 /* Builders report out-of-memory and misuse once, at mci_build_finish; calls in between need no check. */
 typedef struct mci_build mci_build;
 
@@ -189,8 +188,7 @@ static inline mci_shape mci_span(mci_affine block, uint32_t run, mci_affine part
   return (mci_shape){.block = block, .run = run, .nruns = 1, .part = part, .nparts = 1};
 }
 
-/* ---- walk (cursor.c)
- * ------------------------------------------------------------------------------------------------- */
+/* ---- walk (cursor.c) ------------------------------------------------------------------------------------------------- */
 /* An operand with the loop counters filled in. */
 typedef struct {
   uint8_t kind, flags;
@@ -216,12 +214,10 @@ mci_arg mci_cursor_arg(const mci_cursor* cursor, const mci_instr* step, unsigned
 uint64_t mci_cursor_after(const mci_cursor* cursor, const mci_instr* step, unsigned k, uint16_t* channel);
 uint64_t mci_channel_steps(const mci_channel* channel); /* repeats unrolled */
 
-/* ---- layout (layout.c): chunks become pieces of elements
- * ----------------------------------------------------------------- */
+/* ---- layout (layout.c): chunks become pieces of elements ----------------------------------------------------------------- */
 /* Elements of a chunk, for `count` (see the layout kinds above). */
 uint64_t mci_layout_elements(const mci_layout* layout, uint64_t count, const mci_arg* arg);
-/* The largest chunk of any step that uses scratch, what it skips included: the size of one scratch slot, in elements.
- */
+/* The largest chunk of any step that uses scratch, what it skips included: the size of one scratch slot, in elements. */
 uint64_t mci_program_slot_elements(const mci_program* program, uint64_t count);
 
 /* Walks the contiguous pieces of a chunk in order. A scratch chunk is one piece; its offset counts from the slot's
@@ -236,8 +232,7 @@ typedef struct {
 void mci_pieces_start(mci_pieces* it, const mci_layout* layout, uint64_t count, const mci_arg* arg, int64_t one_block);
 bool mci_pieces_next(mci_pieces* it, uint64_t* offset_out, uint64_t* elements_out);
 
-/* ---- text (text.c): prints and parses whole schedules; docs/schedule-format.md
- * --------------------------------------------- */
+/* ---- text (text.c): prints and parses whole schedules; docs/schedule-format.md --------------------------------------------- */
 struct mci_str;
 meshcclResult_t mci_schedule_print(const mci_schedule* schedule, struct mci_str* out);
 meshcclResult_t mci_program_print(const mci_program* program, struct mci_str* out);
@@ -245,8 +240,7 @@ meshcclResult_t mci_program_print(const mci_program* program, struct mci_str* ou
 meshcclResult_t mci_schedule_parse(const char* text, size_t bytes, const char* name, mci_schedule** out);
 void mci_schedule_destroy(mci_schedule* schedule);
 
-/* ---- verify (verify.c)
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- verify (verify.c) ------------------------------------------------------------------------------------------------------ */
 typedef struct {
   bool in_place;    /* input and output share memory as the in-place rule of the collective says */
   uint32_t credits; /* per lane, 1 = the proof for every executor; 0 means 1 */

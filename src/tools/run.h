@@ -1,6 +1,6 @@
 /* Inside of `meshccl run`: its options; the ranks of one host and their output (run_ranks.c, run_spawn.c,
- * run_output.c), which the launcher on one host and the agent on each of several hosts share; the list of hosts, and
- * the frames between a launcher and its agents. */
+ * run_output.c), which the launcher on one host and the agent on each of several hosts share; the list of hosts, and the
+ * frames between a launcher and its agents. */
 #ifndef MCI_TOOLS_RUN_H
 #define MCI_TOOLS_RUN_H
 
@@ -20,8 +20,7 @@
 #define MCI_RUN_WISHES 2
 
 /* EVEN: where each core gets a rank, bind them in turn, because the kernel often leaves three on one core and one on
- * another, and a collective is as slow as its slowest rank. With fewer ranks than cores two jobs would get the same
- * ones.
+ * another, and a collective is as slow as its slowest rank. With fewer ranks than cores two jobs would get the same ones.
  */
 typedef enum { MCI_RUN_BIND_EVEN, MCI_RUN_BIND_NONE, MCI_RUN_BIND_CORE } mci_run_binding;
 

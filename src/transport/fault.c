@@ -1,5 +1,5 @@
-/* The table that stands in front of a transport under MESHCCL_FAULT, and the host that it shows to that transport.
- * Keeps the contract of transport.h itself: what it does to messages is what a slow, stuck, broken or cut wire does. */
+/* The table that stands in front of a transport under MESHCCL_FAULT, and the host that it shows to that transport. Keeps
+ * the contract of transport.h itself: what it does to messages is what a slow, stuck, broken or cut wire does. */
 #include "transport/fault.h"
 
 #include <stdio.h>

@@ -33,8 +33,7 @@ meshcclResult_t mci_fault_parse(const char* text, mci_fault_plan* out);
 /* Whether a rule concerns the transport at all. */
 bool mci_fault_concerns(const mci_fault_plan* plan, const char* transport);
 
-/* The table in front of transport number `index` of the registry; made at first use, lives for ever. Wants
- * plugins_lock. */
+/* The table in front of transport number `index` of the registry; made at first use, lives for ever. Wants plugins_lock. */
 meshcclResult_t mci_fault_wrap(int index, const meshcclTransport_t** out);
 
 /* ---- inside: fault.c, fault_link.c, fault_wait.c ---- */

@@ -1,5 +1,5 @@
-/* Registry of transports: built-ins and plugins enter through the same function; missing optional slots become stubs
- * that return NotSupported, so that no caller tests for NULL. */
+/* Registry of transports: built-ins and plugins enter through the same function; missing optional slots become stubs that
+ * return NotSupported, so that no caller tests for NULL. */
 #ifndef MCI_TRANSPORT_REGISTRY_H
 #define MCI_TRANSPORT_REGISTRY_H
 

@@ -1,5 +1,5 @@
-/* Any bytes: the parser refuses them or gives a schedule that prints, parses back and prints the same; the verifier
- * then accepts or refuses it without harm. */
+/* Any bytes: the parser refuses them or gives a schedule that prints, parses back and prints the same; the verifier then
+ * accepts or refuses it without harm. */
 #include <stdlib.h>
 #include <string.h>
 

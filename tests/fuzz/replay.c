@@ -1,5 +1,5 @@
-/* Feeds a fuzz target without a fuzzer: every file of the folders given, then cut and damaged copies of each, from a
- * fixed seed. A property that fails aborts. Run by ctest. */
+/* Feeds a fuzz target without a fuzzer: every file of the folders given, then cut and damaged copies of each, from a fixed
+ * seed. A property that fails aborts. Run by ctest. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -141,8 +141,7 @@ static bool share_id(const job* j, int round, meshcclUniqueId* id) {
   }
 }
 
-/* All ranks come here in the same order, so the rounds number the calls. Threads are not for jobs: their rounds pass.
- */
+/* All ranks come here in the same order, so the rounds number the calls. Threads are not for jobs: their rounds pass. */
 static int run_in_job(const job* j, run_mode mode, int n, rank_main fn, void* arg) {
   static int rounds;
   int round = rounds++;

@@ -1,7 +1,7 @@
 /* One rank of a job of test_hosts.sh: sums until an error comes and tells what it was.
  *
- *   sum_until_error FOLDER LIMIT   makes FOLDER/running.RANK when sums work, and FOLDER/end.RANK with a line "CODE
- * SECONDS TEXT" when they do not; SECONDS are those of the call that failed */
+ *   sum_until_error FOLDER LIMIT   makes FOLDER/running.RANK when sums work, and FOLDER/end.RANK with a line "CODE SECONDS
+ *                                  TEXT" when they do not; SECONDS are those of the call that failed */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -56,8 +56,8 @@ static void look_at_descriptors(descriptors* out) {
   }
 }
 
-/* The first that is in `now` more often than in `before`, or NULL. Fewer are fine: the process that made an id keeps
- * its socket until rank 0 joins. */
+/* The first that is in `now` more often than in `before`, or NULL. Fewer are fine: the process that made an id keeps its
+ * socket until rank 0 joins. */
 static const char* left_open(const descriptors* before, const descriptors* now) {
   for (int i = 0; i < now->n; i++) {
     int had = 0, has = 0;

@@ -1,5 +1,5 @@
-/* Small all-reduces of a group run as one: with the results of the calls alone, only where every rank decides alike,
- * and what differs, needs another call or fails is named. */
+/* Small all-reduces of a group run as one: with the results of the calls alone, only where every rank decides alike, and
+ * what differs, needs another call or fails is named. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -157,34 +157,27 @@ static const struct {
 
 enum { ROOM = 9000, LONGEST = 17 };
 
+static const struct {
+  char letter;
+  size_t count;
+  meshcclDataType_t type;
+  meshcclRedOp_t op;
+} sums[] = {{'s', 3, meshcclFloat32, meshcclSum},    {'S', ROOM, meshcclFloat32, meshcclSum},
+            {'k', 4096, meshcclFloat32, meshcclSum}, {'m', 3, meshcclFloat32, meshcclMax},
+            {'i', 3, meshcclInt32, meshcclSum},      {'o', 3, meshcclFloat32, meshcclSum}};
+
 static int call_of(rank_env* env, char letter, float* x, meshcclComm_t comm, meshcclComm_t other) {
-  int32_t* i = (int32_t*)x;
-  switch (letter) {
-    case 's':
-      need(meshcclAllReduce(x, x, 3, meshcclFloat32, meshcclSum, comm, NULL));
-      break;
-    case 'S':
-      need(meshcclAllReduce(x, x, 9000, meshcclFloat32, meshcclSum, comm, NULL));
-      break;
-    case 'k':
-      need(meshcclAllReduce(x, x, 4096, meshcclFloat32, meshcclSum, comm, NULL));
-      break;
-    case 'm':
-      need(meshcclAllReduce(x, x, 3, meshcclFloat32, meshcclMax, comm, NULL));
-      break;
-    case 'i':
-      need(meshcclAllReduce(i, i, 3, meshcclInt32, meshcclSum, comm, NULL));
-      break;
-    case 'o':
-      need(meshcclAllReduce(x, x, 3, meshcclFloat32, meshcclSum, other, NULL));
-      break;
-    case 'b':
-      need(meshcclBroadcast(x, x, 3, meshcclFloat32, 0, comm, NULL));
-      break;
-    default:
-      need(meshcclSend(x, 3, meshcclFloat32, env->rank, comm, NULL));
-      need(meshcclRecv(x + 100, 3, meshcclFloat32, env->rank, comm, NULL));
+  for (size_t i = 0; i < sizeof sums / sizeof *sums; i++) {
+    if (sums[i].letter != letter) continue;
+    need(meshcclAllReduce(x, x, sums[i].count, sums[i].type, sums[i].op, letter == 'o' ? other : comm, NULL));
+    return 0;
   }
+  if (letter == 'b') {
+    need(meshcclBroadcast(x, x, 3, meshcclFloat32, 0, comm, NULL));
+    return 0;
+  }
+  need(meshcclSend(x, 3, meshcclFloat32, env->rank, comm, NULL));
+  need(meshcclRecv(x + 100, 3, meshcclFloat32, env->rank, comm, NULL));
   return 0;
 }
 

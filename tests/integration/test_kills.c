@@ -1,5 +1,5 @@
-/* SIGKILL of a random rank at a random moment: every other rank ends with an error that names it, within 5 s, and
- * nothing is left behind. 200 kills with MESHCCL_TESTS_LONG, else 12. MESHCCL_TESTS_SEED repeats a run. */
+/* SIGKILL of a random rank at a random moment: every other rank ends with an error that names it, within 5 s, and nothing
+ * is left behind. 200 kills with MESHCCL_TESTS_LONG, else 12. MESHCCL_TESTS_SEED repeats a run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -81,8 +81,7 @@ static void messages_of_a_pair_stay_in_order(void** state) {
   run_everywhere(3, ordered_sends);
 }
 
-/* ---- streams, events, communicators
- * -------------------------------------------------------------------------------------- */
+/* ---- streams, events, communicators ------------------------------------------------------------------------------ */
 
 static void add_one(void* arg) { ++*(int*)arg; }
 
@@ -161,8 +160,7 @@ static void communicators_in_different_order_do_not_deadlock(void** state) {
   run_everywhere(4, two_communicators);
 }
 
-/* ---- splits
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- splits ------------------------------------------------------------------------------------------------------ */
 
 static int splits(rank_env* env) {
   meshcclComm_t comm, row, column, odd;
@@ -207,8 +205,7 @@ static void splits_keep_the_topology(void** state) {
   run_everywhere(6, splits);
 }
 
-/* ---- operators
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- operators --------------------------------------------------------------------------------------------------- */
 
 static int operators(rank_env* env) {
   meshcclComm_t comm;
@@ -347,8 +344,7 @@ static void a_topology_that_does_not_fit_is_refused(void** state) {
   run_everywhere(2, wrong_topology);
 }
 
-/* ---- abort, fork, start
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- abort, fork, start ------------------------------------------------------------------------------------------ */
 
 static void* abort_later(void* comm) {
   usleep(100000);

@@ -1,5 +1,5 @@
-/* SIGSTOP of a rank: every other rank has an error that names it soon after MESHCCL_SILENCE_TIMEOUT, and the stopped
- * one, continued, ends with an error. 20 ranks, so that the control tree has an interior rank. */
+/* SIGSTOP of a rank: every other rank has an error that names it soon after MESHCCL_SILENCE_TIMEOUT, and the stopped one,
+ * continued, ends with an error. 20 ranks, so that the control tree has an interior rank. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

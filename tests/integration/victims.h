@@ -22,9 +22,9 @@ typedef struct {
   uint64_t seed;
 } blow;
 
-/* Runs the job in a process of its own; false when a rank saw anything else than an error that names the victim in
- * time, or something was left behind: that is printed. *slowest_out: seconds until the last error. *errors_out: ranks
- * with one (those that left before the blow, or while it fell, have none). */
+/* Runs the job in a process of its own; false when a rank saw anything else than an error that names the victim in time,
+ * or something was left behind: that is printed. *slowest_out: seconds until the last error. *errors_out: ranks with one
+ * (those that left before the blow, or while it fell, have none). */
 bool run_victim(const blow* b, double* slowest_out, int* errors_out);
 void print_blow(const blow* b);
 #endif

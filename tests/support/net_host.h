@@ -1,5 +1,4 @@
-/* The slots of a transport's host that concern networks, for tests: loopback only, and a secret of the test's choice.
- */
+/* The slots of a transport's host that concern networks, for tests: loopback only, and a secret of the test's choice. */
 #ifndef TEST_NET_HOST_H
 #define TEST_NET_HOST_H
 

@@ -38,8 +38,7 @@ static uint32_t rounds_of(const mci_topo* topo, uint64_t bytes) {
   return rounds;
 }
 
-/* Trees of every rank: as many as share out its block evenly over the links of any rank, and about ENOUGH_OWNED in all.
- */
+/* Trees of every rank: as many as share out its block evenly over the links of any rank, and about ENOUGH_OWNED in all. */
 static uint32_t each_of(const mci_topo* topo, uint64_t bytes) {
   uint32_t low, high, each, n = mci_topo_nranks(topo);
   mci_topo_degrees(topo, &low, &high);

@@ -1,5 +1,5 @@
-/* Packed spanning trees (topo/packing.h) for grids with holes and parts of grids. All-reduce: every tree takes its
- * share of the vector in chunks, partial sums travel to the tree's middle and totals back.
+/* Packed spanning trees (topo/packing.h) for grids with holes and parts of grids. All-reduce: every tree takes its share
+ * of the vector in chunks, partial sums travel to the tree's middle and totals back.
  *
  *        o->o<-o        o  o->o         o<-o  o        one round after the other; together they load the links
  *        |     |        v  ^  ^         v     v        alike, and with enough trees nearly as much as the strength
@@ -9,9 +9,9 @@
  *
  * Consecutive trees complement each other, so parts leave in the order chunk by chunk, in it tree by tree. A message
  * d links from the middle leaves d hops before the middle's turn on its way there, and d - 1 hops after it on its way
- * back. Messages of unlike trees meet in no regular way, so a message is counted SLACK times as long as it is: then
- * nearly all that is due has come. Every link sends its messages in this one order: with partial sums and totals on
- * channels of their own, one that runs ahead would hold up the other.
+ * back. Messages of unlike trees meet in no regular way, so a message is counted SLACK times as long as it is: then nearly
+ * all that is due has come. Every link sends its messages in this one order: with partial sums and totals on channels
+ * of their own, one that runs ahead would hold up the other.
  *
  * The order repeats itself from chunk to chunk, so that a program is a beginning, one period in a loop, and an end.
  *

@@ -220,8 +220,7 @@ static uint64_t skew(const question* q) {
   return equal || q->phases->naxes == 1 ? 0 : pass(q) / (6 * n * n * (lines ? n * n : 1));
 }
 
-/* Where a lane has many more messages than credits, and not just one each step, links are as fast as credits come back.
- */
+/* Where a lane has many more messages than credits, and not just one each step, links are as fast as credits come back. */
 static void pace_links(question* q, const mci_axis_links* links, mci_axis_links* paced) {
   for (uint32_t a = 0; a < q->phases->naxes; a++) {
     paced[a] = links[a];

@@ -1,6 +1,6 @@
-/* The planner: a pure function of (topology, request). Costs are integers (ps), near ties go to the earlier row of the
- * table, so that every rank on every machine chooses alike. Losers are costed in closed form, only the winner is built,
- * and only for one rank: in time and memory proportional to that rank's own program. */
+/* The planner: a pure function of (topology, request). Costs are integers (ps), near ties go to the earlier row of the table,
+ * so that every rank on every machine chooses alike. Losers are costed in closed form, only the winner is built, and only
+ * for one rank: in time and memory proportional to that rank's own program. */
 #ifndef MCI_PLAN_H
 #define MCI_PLAN_H
 
@@ -16,8 +16,8 @@ typedef struct {
   bool once; /* one fold takes the numbers of all ranks: with `wide`, a sum is rounded once on its whole way */
 } mci_request;
 
-/* What a job of `nranks` asks: messages and rounding as MESHCCL_SLICE and MESHCCL_ACCUMULATE say. narrow: it adds 16-
- * or 8-bit floats, if `coll` reduces at all; only they are rounded in more than one way. */
+/* What a job of `nranks` asks: messages and rounding as MESHCCL_SLICE and MESHCCL_ACCUMULATE say. narrow: it adds 16- or
+ * 8-bit floats, if `coll` reduces at all; only they are rounded in more than one way. */
 mci_request mci_plan_request(mci_coll coll, uint64_t bytes, uint32_t nranks, bool narrow);
 /* The largest message of such a job. Two ranks have few lanes, so that longer ones need little memory; they save system
  * calls and handovers. */

@@ -9,8 +9,8 @@
  *    receiver's step has taken it, after the delay of the way back. Credits occupy no link.
  *  - A message goes along the links of its route (mci_topo_route). It occupies a link direction for cost + bytes / rate
  *    and is at the next node the link's delay after that: store and forward. With cut_through its first byte is there
- *    the delay after it began, and a link further on does not finish before the last byte has come; between the ports
- * of a switch, or of groups of ranks, it always does so.
+ *    the delay after it began, and a link further on does not finish before the last byte has come; between the ports of
+ *    a switch, or of groups of ranks, it always does so.
  *  - A link direction carries one message at a time and never idles while one waits. Which one goes next: see
  *    mci_sim_order. Flows that meet on a link share it message by message.
  *  - Folds take no time, or `fold_Bps` per rank: n operands of b bytes take (n - 1) b / fold_Bps, one slice after the

@@ -1,20 +1,19 @@
 /* One direction of one pair: a ring of messages in shared memory, written by one thread and read by one other. Lives in
  * the receiver's segment. No locks, no system calls, no allocation; knows nothing of contexts, hosts or sleeping.
  *
- * A message takes one cell, a pair of cache lines. It begins with the tag (the flag the receiver polls, with the
- * length), the header and the payload, if that fits: up to 40 bytes in the first line, then one line moves between the
- * cores, and up to 104 bytes in both. Of a header whose second half is zero, as those of values are, only the first one
- * travels; with a whole one these are 24 and 88 bytes. The cell says where a larger payload stands. Cells hold nothing
- * but messages, so a tag can never be mistaken: it is the message's number, which no earlier content of the cell had.
+ * A message takes one cell, a pair of cache lines. It begins with the tag (the flag the receiver polls, with the length), the
+ * header and the payload, if that fits: up to 40 bytes in the first line, then one line moves between the cores, and up to
+ * 104 bytes in both. Of a header whose second half is zero, as those of values are, only the first one travels; with a whole
+ * one these are 24 and 88 bytes. The cell says where a larger payload stands. Cells hold nothing but
+ * messages, so a tag can never be mistaken: it is the message's number, which no earlier content of the cell had.
  *
  *     cells   | tag header payload | tag header offset--+ | ...        data | ....[ payload ]....... |
  *                                                       +-------------------------^
  *
- * A larger payload stands in a block, which changes hands with the message: the receiver reads it with lines fetched
- * for writing and sends its next larger payload in it. Between two who send to each other a line then crosses once per
- * message, where a place that goes back to its sender costs two crossings. Each ring brings two blocks, which are its
- * sender's at first. Whoever has none left, since he only sends, takes a stretch of `data`: so nothing needs to be
- * given back.
+ * A larger payload stands in a block, which changes hands with the message: the receiver reads it with lines fetched for
+ * writing and sends its next larger payload in it. Between two who send to each other a line then crosses once per message,
+ * where a place that goes back to its sender costs two crossings. Each ring brings two blocks, which are its sender's at
+ * first. Whoever has none left, since he only sends, takes a stretch of `data`: so nothing needs to be given back.
  *
  * Order: the tag is stored with release after everything else of the message and loaded with acquire; `consumed` is
  * stored with release after the receiver is through with a message and loaded with acquire before its place is reused.
@@ -43,7 +42,7 @@
 
 struct mci_shm_cell {
   _Alignas(2 * MCI_SHM_LINE) _Atomic uint64_t tag; /* number of the message (from 1) << 32 | whole header | bytes */
-  unsigned char rest[2 * MCI_SHM_LINE - 8];        /* header, then the payload or a uint32_t: where in data it stands */
+  unsigned char rest[2 * MCI_SHM_LINE - 8];        /* header, then the payload or a uint32_t: where it stands */
 };
 #define MCI_SHM_INLINE (sizeof(((struct mci_shm_cell*)0)->rest) - MCI_SHM_HALF) /* bytes, at most */
 _Static_assert(sizeof(struct mci_shm_cell) == 2 * MCI_SHM_LINE, "a cell is two cache lines");
@@ -56,8 +55,8 @@ struct mci_shm_ring {
   _Alignas(128) _Atomic uint32_t putting;    /* the sender writes to memory of the receiver, or is about to */
   _Alignas(128) _Atomic uint32_t refuses;    /* the receiver lets it do so no more */
   _Alignas(128) struct mci_shm_cell cells[MCI_SHM_CELLS];
-  /* Whole vectors often begin at a page: then a copy never reads what has the low bits of an address it wrote just
-   * before, which processors take for the same until the store is done. */
+  /* Whole vectors often begin at a page: then a copy never reads what has the low bits of an address it wrote just before,
+   * which processors take for the same until the store is done. */
   _Alignas(4096) unsigned char data[MCI_SHM_DATA];
   unsigned char blocks[MCI_SHM_BLOCKS][MCI_SHM_MAX_PAYLOAD];
 };

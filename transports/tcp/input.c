@@ -1,5 +1,5 @@
-/* Receiving: small messages many at a time through the context's scratch memory, shown to the host where they lie
- * there; long payloads straight into the host's places, with only a little read ahead behind them. */
+/* Receiving: small messages many at a time through the context's scratch memory, shown to the host where they lie there;
+ * long payloads straight into the host's places, with only a little read ahead behind them. */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>

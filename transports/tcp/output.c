@@ -1,6 +1,6 @@
-/* Sending: straight from the pieces into the socket; what the socket does not take waits in a short queue, small
- * payloads copied, long ones where they are. The host is told when a message that it has a token for has left the
- * queue: its operation is not over before, because nobody may call again to send the rest. */
+/* Sending: straight from the pieces into the socket; what the socket does not take waits in a short queue, small payloads
+ * copied, long ones where they are. The host is told when a message that it has a token for has left the queue: its
+ * operation is not over before, because nobody may call again to send the rest. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,8 +177,7 @@ static bool in_a_row(struct mci_tcp_ep* ep, size_t bytes) {
   return ++ep->longs >= SEVERAL || ep->rows;
 }
 
-/* Bytes at the end of a message that would leave in a segment of their own, which costs almost as much as a long one.
- */
+/* Bytes at the end of a message that would leave in a segment of their own, which costs almost as much as a long one. */
 static size_t tail_of(const struct mci_tcp_ep* ep, size_t bytes, size_t last) {
   size_t tail = ep->segment ? bytes % ep->segment : 0;
   return tail <= SHORT_TAIL && tail < last ? tail : 0;

@@ -1,6 +1,6 @@
-/* One round: output that waits, then input. With few endpoints their sockets are read directly, which is one system
- * call for an idle look and none wasted on a busy one; with more, epoll says which. Strangers, attempts and timers are
- * looked at while there are any, after a sleep, and now and then. */
+/* One round: output that waits, then input. With few endpoints their sockets are read directly, which is one system call
+ * for an idle look and none wasted on a busy one; with more, epoll says which. Strangers, attempts and timers are looked
+ * at while there are any, after a sleep, and now and then. */
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
-/* The listening side: whoever connects is a stranger with a place, a time limit and a few bytes until it has proved
- * that it knows the communicator's secret. Nothing a stranger says is believed, logged or answered with more than a
- * nonce and our own proof; a wrong word closes its socket and nothing else. */
+/* The listening side: whoever connects is a stranger with a place, a time limit and a few bytes until it has proved that
+ * it knows the communicator's secret. Nothing a stranger says is believed, logged or answered with more than a nonce and
+ * our own proof; a wrong word closes its socket and nothing else. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* What the tcp transport puts on wires and into addresses, as bytes of fixed size in network byte order. Pure
- * functions: whatever a reader accepts, the writer makes again (tests/fuzz/fuzz_tcp.c). */
+/* What the tcp transport puts on wires and into addresses, as bytes of fixed size in network byte order. Pure functions:
+ * whatever a reader accepts, the writer makes again (tests/fuzz/fuzz_tcp.c). */
 #ifndef MCI_TCP_WIRE_H
 #define MCI_TCP_WIRE_H
 

@@ -1,5 +1,5 @@
-/* As much of CMocka as the tests of the kernels use, for processors for which this machine has a compiler but no
- * CMocka: the first failure ends the program. */
+/* As much of CMocka as the tests of the kernels use, for processors for which this machine has a compiler but no CMocka:
+ * the first failure ends the program. */
 #ifndef MCI_CROSS_CMOCKA_H
 #define MCI_CROSS_CMOCKA_H
 

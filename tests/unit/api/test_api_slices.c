@@ -145,8 +145,8 @@ static int all_are(const rank_env* env, const int* out, size_t count, int each) 
   return 0;
 }
 
-/* A call like the one before it but for its buffers skips the checks of all else: those of the buffers stay, and
- * nothing of the one before is left in it. */
+/* A call like the one before it but for its buffers skips the checks of all else: those of the buffers stay, and nothing
+ * of the one before is left in it. */
 static int repeating(rank_env* env) {
   enum { COUNT = 600 };
   meshcclComm_t comm;

@@ -1,5 +1,5 @@
-/* Messages that peers of the host read where they stand: in slots that several peers share, by address in ordinary
- * memory, and past the caches. More slices than credits, a peer that is slow, a connection that breaks midway. */
+/* Messages that peers of the host read where they stand: in slots that several peers share, by address in ordinary memory,
+ * and past the caches. More slices than credits, a peer that is slow, a connection that breaks midway. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -81,8 +81,8 @@ static void a_slow_peer_holds_a_slot_longer(void** state) {
   run_scenes(rows, MCI_COUNT(rows));
 }
 
-/* Rank 1 takes nothing from the root before it has what rank 0 passes on after the first half, so the root must not
- * keep the first half from rank 0 for as long as rank 1 lags. */
+/* Rank 1 takes nothing from the root before it has what rank 0 passes on after the first half, so the root must not keep
+ * the first half from rank 0 for as long as rank 1 lags. */
 static void who_lags_may_wait_for_who_does_not(void** state) {
   (void)state;
   static const char schedule[] =

@@ -1,5 +1,5 @@
-/* The tree over several hosts, which are made up: ranks with different host ids meet over TCP on loopback only.
- * Joining, messages, and leaving in every order, where neighbours must find each other anew. */
+/* The tree over several hosts, which are made up: ranks with different host ids meet over TCP on loopback only. Joining,
+ * messages, and leaving in every order, where neighbours must find each other anew. */
 #define _GNU_SOURCE
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -163,8 +163,7 @@ static void threads_leave_in_any_order(void** state) {
   }
 }
 
-/* Two trees without a thread, which half of the ranks leave in one order and half in the other: nobody waits for long.
- */
+/* Two trees without a thread, which half of the ranks leave in one order and half in the other: nobody waits for long. */
 static void leave_crosswise(rank_run* run, mci_boot* boot) {
   mci_boot_options options = rank_options(run->rank, run->nranks);
   mci_boot* other = NULL;

@@ -1,5 +1,5 @@
-/* The TCP listeners of the tree: strangers of every kind while ranks join and afterwards, and joins over TCP that must
- * be refused with the cause and its remedy. Loopback only. */
+/* The TCP listeners of the tree: strangers of every kind while ranks join and afterwards, and joins over TCP that must be
+ * refused with the cause and its remedy. Loopback only. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdatomic.h>

@@ -1,6 +1,6 @@
-/* kernels: what an accumulation in float32 is worth. Sums of 16- and 8-bit floats are compared with sums in double:
- * wide ones are as near as the type allows (half a unit of the result, and the additions in float32), narrow ones lose
- * with each source. Errors are printed in units of the format's half unit, relative to the exact sum. */
+/* kernels: what an accumulation in float32 is worth. Sums of 16- and 8-bit floats are compared with sums in double: wide
+ * ones are as near as the type allows (half a unit of the result, and the additions in float32), narrow ones lose with
+ * each source. Errors are printed in units of the format's half unit, relative to the exact sum. */
 #include <math.h>
 
 #include "kernels/kernels.h"

@@ -1,5 +1,5 @@
-/* The library that makes sockets read and write less than asked: its faults happen, and lose or change no byte. The
- * test runs itself as a child with the library in front. */
+/* The library that makes sockets read and write less than asked: its faults happen, and lose or change no byte. The test
+ * runs itself as a child with the library in front. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
